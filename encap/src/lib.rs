@@ -11,6 +11,7 @@
 
 #[macro_use]
 mod list;
+pub mod tos;
 pub mod tunnel;
 pub mod wire;
 

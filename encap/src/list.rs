@@ -39,6 +39,14 @@ macro_rules! tunnels {
             }
         }
 
+        impl Configs {
+            /// Tunnels of every kind that between them use every option: what laws, fuzzing and
+            /// benches run on.
+            pub fn samples() -> Configs {
+                Configs { $($folder: $folder::Config::samples(),)+ }
+            }
+        }
+
         /// A configured encapsulation.
         #[derive(Clone, Debug)]
         pub enum Tunnel { $(#[doc = concat!("See [`", stringify!($folder), "`].")] $Variant($folder::Tunnel),)+ }
@@ -64,7 +72,20 @@ macro_rules! tunnels {
                 match self { $(Tunnel::$Variant(t) => t.pop(payload),)+ }
             }
 
+            /// DSCP and ECN (as IPv4 TOS or IPv6 traffic class) that a decapsulated packet
+            /// continues with, given its outer and its inner ones.
+            ///
+            /// # Errors
+            /// [`Congested`](tos::Congested) when the packet must be dropped.
+            #[inline]
+            pub fn decap_tos(&self, outer: u8, inner: u8) -> Result<u8, tos::Congested> {
+                match self { $(Tunnel::$Variant(t) => t.decap_tos(outer, inner),)+ }
+            }
+
             /// This tunnel towards one peer.
+            ///
+            /// # Panics
+            /// When the ends are of different families.
             pub fn encap(&self, ends: &Ends) -> Encap {
                 match self { $(Tunnel::$Variant(t) => Encap::$Variant(t.encap(ends)),)+ }
             }
@@ -87,6 +108,9 @@ macro_rules! tunnels {
             /// bytes and ends where the inner IP header begins. An outer UDP checksum that is to
             /// be computed is left as the folded pseudo-header sum; see
             /// [`checksum_offset`](Self::checksum_offset).
+            ///
+            /// # Panics
+            /// When `room` is of another length.
             #[inline]
             pub fn push(&self, room: &mut [u8], inner: &Inner) {
                 match self { $(Encap::$Variant(e) => e.push(room, inner),)+ }

@@ -4,11 +4,12 @@
 //!
 //! * `Config` — what a user writes, as one `[[tunnel.<kind>]]` table;
 //! * `Tunnel` — the configured encapsulation: which packets are its own ([`Steer`]), and how to
-//!   take one apart (`pop`);
+//!   take one apart (`pop`, `decap_tos`);
 //! * `Encap`  — a tunnel towards one peer: the finished outer headers, of which a packet changes
 //!   only lengths, hash and checksum (`push`).
 
 use crate::wire::Mac;
+use crate::wire::ethernet::ethertype;
 use std::net::IpAddr;
 
 /// IP version of a packet.
@@ -18,6 +19,46 @@ pub enum Family {
     V4,
     /// IPv6, RFC 8200.
     V6,
+}
+
+impl Family {
+    /// The Ethernet type of such packets.
+    #[inline]
+    pub fn ethertype(self) -> u16 {
+        match self {
+            Family::V4 => ethertype::IPV4,
+            Family::V6 => ethertype::IPV6,
+        }
+    }
+
+    /// The family of packets of this Ethernet type, if they are IP.
+    #[inline]
+    pub fn of_ethertype(ethertype: u16) -> Option<Family> {
+        match ethertype {
+            ethertype::IPV4 => Some(Family::V4),
+            ethertype::IPV6 => Some(Family::V6),
+            _ => None,
+        }
+    }
+
+    /// The family that an IP packet's first byte claims.
+    #[inline]
+    pub fn of_packet(bytes: &[u8]) -> Option<Family> {
+        match bytes.first()? >> 4 {
+            4 => Some(Family::V4),
+            6 => Some(Family::V6),
+            _ => None,
+        }
+    }
+}
+
+impl From<IpAddr> for Family {
+    fn from(address: IpAddr) -> Family {
+        match address {
+            IpAddr::V4(_) => Family::V4,
+            IpAddr::V6(_) => Family::V6,
+        }
+    }
 }
 
 /// Which packets of an uplink belong to a tunnel; becomes an entry of the XDP match map.

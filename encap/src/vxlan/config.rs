@@ -1,0 +1,138 @@
+//! What a user says of a VXLAN.
+
+use crate::tos::Dscp;
+use crate::wire::Mac;
+use std::fmt;
+use std::num::{NonZeroU8, NonZeroU16};
+
+/// One `[[tunnel.vxlan]]`.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// What peers and `show` call it.
+    #[serde(default = "default_name")]
+    pub name: String,
+    /// VXLAN network identifier.
+    pub vni: Vni,
+    /// UDP port, ours and the peers'; flannel uses 8472.
+    #[serde(default = "default_port")]
+    pub port: NonZeroU16,
+    /// Whether the outer UDP checksum is computed. When absent it is over IPv6, and is zero over
+    /// IPv4; RFC 6935 lets tunnels send zero over IPv6 to receivers that are set up for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub udp_checksum: Option<bool>,
+    /// Our VTEP's MAC; derived from the node's name when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+    /// Time to live, or hop limit, of outer packets.
+    #[serde(default = "default_ttl")]
+    pub ttl: NonZeroU8,
+    /// What becomes of the DSCP. ECN always follows RFC 6040.
+    #[serde(default)]
+    pub dscp: Dscp,
+}
+
+impl Config {
+    /// A VXLAN of this network, everything else as it is when absent.
+    pub fn new(vni: Vni) -> Config {
+        Config {
+            name: default_name(),
+            vni,
+            port: default_port(),
+            udp_checksum: None,
+            mac: None,
+            ttl: default_ttl(),
+            dscp: Dscp::default(),
+        }
+    }
+
+    /// Configs that between them use every option: what laws, fuzzing and benches run on.
+    pub fn samples() -> Vec<Config> {
+        let plain = Config::new(Vni(1));
+        let flannel = Config {
+            name: "flannel".into(),
+            port: const { NonZeroU16::new(8472).unwrap() },
+            udp_checksum: Some(false),
+            ..plain.clone()
+        };
+        let summed = Config {
+            name: "summed".into(),
+            vni: Vni(Vni::MAX),
+            udp_checksum: Some(true),
+            mac: Some(Mac([0x02, 0, 0x5e, 0x10, 0, 1])),
+            ttl: NonZeroU8::MAX,
+            dscp: Dscp::Uniform,
+            ..plain.clone()
+        };
+        vec![plain, flannel, summed]
+    }
+}
+
+fn default_name() -> String {
+    "vxlan".into()
+}
+
+fn default_port() -> NonZeroU16 {
+    const { NonZeroU16::new(super::PORT).unwrap() }
+}
+
+fn default_ttl() -> NonZeroU8 {
+    const { NonZeroU8::new(64).unwrap() }
+}
+
+/// A VXLAN network identifier, 24 bits.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Deserialize,
+    serde::Serialize,
+    schemars::JsonSchema,
+)]
+#[serde(try_from = "i64", into = "u32")]
+#[schemars(extend("minimum" = 0, "maximum" = Vni::MAX))]
+pub struct Vni(u32);
+
+impl Vni {
+    /// The greatest there is.
+    pub const MAX: u32 = 0x00ff_ffff;
+
+    /// The number.
+    #[inline]
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+/// A number is not a VNI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is not a VXLAN network identifier; expected 0 to {max}", max = Vni::MAX)]
+pub struct VniError(i64);
+
+impl TryFrom<i64> for Vni {
+    type Error = VniError;
+
+    fn try_from(number: i64) -> Result<Vni, VniError> {
+        match u32::try_from(number) {
+            Ok(vni) if vni <= Vni::MAX => Ok(Vni(vni)),
+            _ => Err(VniError(number)),
+        }
+    }
+}
+
+impl From<Vni> for u32 {
+    fn from(vni: Vni) -> u32 {
+        vni.0
+    }
+}
+
+impl fmt::Display for Vni {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

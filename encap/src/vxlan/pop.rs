@@ -1,0 +1,31 @@
+//! Takes the VXLAN header off.
+
+use super::{FLAG_I, HEADER_LEN};
+use crate::tunnel::{PopError, Popped, Strip};
+
+/// The flag of the Generic Protocol Extension that says that the header's fourth byte names the
+/// payload: draft-ietf-nvo3-vxlan-gpe §3.1.
+const FLAG_P: u8 = 0x04;
+
+/// Reads the header that `payload`, the UDP datagram's, begins with.
+///
+/// Reserved bits are ignored, as RFC 7348 §5 demands; among them the G bit and the group of VXLAN
+/// Group Policy, whose payload is an Ethernet frame all the same. The P bit is not: behind it a bare
+/// IP packet may stand, which must not be read as an Ethernet frame.
+///
+/// # Errors
+/// [`PopError::Truncated`]; [`PopError::Flags`] when there is no VNI; [`PopError::Payload`].
+#[inline]
+pub(super) fn pop(payload: &[u8]) -> Result<Popped, PopError> {
+    let header: &[u8; HEADER_LEN] = payload.first_chunk().ok_or(PopError::Truncated)?;
+    let [flags, _, _, _, vni @ .., _] = *header;
+    if flags & FLAG_I == 0 {
+        return Err(PopError::Flags);
+    }
+    if flags & FLAG_P != 0 {
+        return Err(PopError::Payload);
+    }
+    let [a, b, c] = vni;
+    let key = u32::from_be_bytes([0, a, b, c]);
+    Ok(Popped { header_len: HEADER_LEN, strip: Strip::Ethernet, key })
+}
