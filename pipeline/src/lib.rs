@@ -1,0 +1,3 @@
+//! Decisions: frames, tables and stages, without the machine.
+
+pub mod tables;

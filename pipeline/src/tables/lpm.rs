@@ -1,0 +1,240 @@
+//! Longest-prefix match: which value an address maps to.
+//!
+//! The first 24 bits of an address index a slot directly, through a directory of pages; longer
+//! prefixes hang below their slot as nodes of eight bits each. So an IPv4 lookup is one random
+//! access to memory, or three where a prefix longer than 24 bits is near, and an IPv6 lookup two
+//! more for each further eight bits that routes tell apart.
+//!
+//! ```text
+//!            6 bits     6 bits     12 bits          8 bits      8 bits
+//!   Lpm ──▶ directory ──▶ page ──▶ slot ──▶ value
+//!                                       └─▶ node ──▶ value
+//!                                               └──▶ node ──▶ …
+//! ```
+//!
+//! An [`Lpm`] is a snapshot: it is changed only by its [`Rib`](super::Rib), which copies what it
+//! changes as long as somebody else still holds it: a directory, a page and the nodes on one path.
+//! Pages without any route are one shared page, so a small table is small: a page is 16 KiB.
+//! The default route is kept apart, or it would repaint every page.
+
+use super::block::{Block, CHILD, Route};
+use std::collections::HashSet;
+use std::marker::PhantomData;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+pub use super::block::NONE;
+
+/// Address bits that the root decides.
+const ROOT: u8 = 24;
+/// Slots of a page.
+const PAGE: usize = 1 << 12;
+/// Pages of a directory, and directories of a table.
+const FAN: usize = 1 << 6;
+
+type Page = Block<PAGE>;
+type Directory = [Arc<Page>; FAN];
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for std::net::Ipv4Addr {}
+    impl Sealed for std::net::Ipv6Addr {}
+}
+
+/// An address that a table can be keyed by.
+pub trait Key: sealed::Sealed + Copy + Eq + Send + Sync + 'static {
+    /// A prefix of such addresses.
+    type Net: prefix_trie::Prefix + Copy + Eq + Send + Sync;
+
+    /// The first 24 bits.
+    fn top(self) -> usize;
+
+    /// The byte at `i`, modulo the length of the address.
+    fn byte(self, i: usize) -> u8;
+
+    /// The network's bits from the most significant bit on, without host bits.
+    fn bits(net: &Self::Net) -> u128;
+}
+
+impl Key for Ipv4Addr {
+    type Net = ipnet::Ipv4Net;
+
+    #[inline]
+    fn top(self) -> usize {
+        (self.to_bits() >> 8) as usize
+    }
+
+    #[inline]
+    fn byte(self, i: usize) -> u8 {
+        self.octets()[i % 4]
+    }
+
+    fn bits(net: &Self::Net) -> u128 {
+        u128::from(net.network().to_bits()) << 96
+    }
+}
+
+impl Key for Ipv6Addr {
+    type Net = ipnet::Ipv6Net;
+
+    #[inline]
+    fn top(self) -> usize {
+        (self.to_bits() >> 104) as usize
+    }
+
+    #[inline]
+    fn byte(self, i: usize) -> u8 {
+        self.octets()[i % 16]
+    }
+
+    fn bits(net: &Self::Net) -> u128 {
+        net.network().to_bits()
+    }
+}
+
+/// An immutable longest-prefix-match table; see the [module](self).
+///
+/// Values are handles below [`NONE`], such as indices of next hops.
+#[derive(Clone)]
+pub struct Lpm<A> {
+    /// What no other route covers maps to this.
+    default: u32,
+    directories: [Arc<Directory>; FAN],
+    /// The page that stands wherever there is no route.
+    empty: Arc<Page>,
+    key: PhantomData<A>,
+}
+
+impl<A: Key> Default for Lpm<A> {
+    fn default() -> Self {
+        let empty = Arc::new(Page::uniform(NONE));
+        let directory = Arc::new(std::array::from_fn(|_| empty.clone()));
+        let directories = std::array::from_fn(|_| directory.clone());
+        Self { default: NONE, directories, empty, key: PhantomData }
+    }
+}
+
+impl<A: Key> Lpm<A> {
+    /// The value of the longest prefix that contains `addr`.
+    #[inline]
+    pub fn lookup(&self, addr: A) -> Option<u32> {
+        let page = self.page(addr.top());
+        let value = self.finish(page, addr, page.slot(addr.top()));
+        (value != NONE).then_some(value)
+    }
+
+    /// [`lookup`](Self::lookup) for many addresses: `out[i]` becomes the value of `addrs[i]`, or
+    /// [`NONE`]. Of slices of different lengths the longer one's rest is left alone.
+    ///
+    /// The accesses of different addresses do not wait for each other, so that a batch whose
+    /// destinations are not in the cache takes about as long as its slowest few and not their sum.
+    #[inline]
+    pub fn lookup_batch(&self, addrs: &[A], out: &mut [u32]) {
+        for (&addr, out) in addrs.iter().zip(out.iter_mut()) {
+            *out = self.page(addr.top()).slot(addr.top());
+        }
+        for (&addr, out) in addrs.iter().zip(out) {
+            *out = self.finish(self.page(addr.top()), addr, *out);
+        }
+    }
+
+    #[inline]
+    fn page(&self, top: usize) -> &Page {
+        &self.directories[top / PAGE / FAN % FAN][top / PAGE % FAN]
+    }
+
+    /// Follows a root slot to the value.
+    #[inline]
+    fn finish(&self, page: &Page, addr: A, mut slot: u32) -> u32 {
+        if slot & CHILD != 0 {
+            let mut node = page.child(slot);
+            let mut byte = usize::from(ROOT / 8);
+            loop {
+                slot = node.slot(addr.byte(byte));
+                if slot & CHILD == 0 {
+                    break;
+                }
+                node = node.child(slot);
+                byte += 1;
+            }
+        }
+        if slot == NONE { self.default } else { slot }
+    }
+
+    /// Bytes of the table, the pages and nodes that it shares with other snapshots included.
+    pub fn memory(&self) -> usize {
+        let mut seen = HashSet::new();
+        let mut bytes = size_of::<Self>();
+        for directory in &self.directories {
+            if seen.insert(Arc::as_ptr(directory).cast::<()>()) {
+                bytes += size_of::<Directory>();
+            }
+            for page in directory.iter() {
+                if seen.insert(Arc::as_ptr(page).cast::<()>()) {
+                    bytes += size_of::<Page>() + page.memory();
+                }
+            }
+        }
+        bytes
+    }
+
+    pub(super) fn set_default(&mut self, value: u32) {
+        self.default = value;
+    }
+
+    /// Paints routes over what is there. None is the default route, and each comes before those
+    /// within it.
+    pub(super) fn paint(&mut self, routes: impl Iterator<Item = Route>) {
+        let mut routes = routes.peekable();
+        while let Some(&route) = routes.peek() {
+            let top = (route.bits >> (128 - ROOT)) as usize;
+            if route.len <= ROOT {
+                self.fill(top, 1 << (ROOT - route.len), route.value);
+                routes.next();
+            } else {
+                self.page_mut(top / PAGE).plant(top % PAGE, ROOT, &mut routes);
+            }
+        }
+    }
+
+    /// Paints `count` slots of the root: a part of a page, or whole pages, which become one.
+    fn fill(&mut self, first: usize, count: usize, value: u32) {
+        if count < PAGE {
+            let start = first % PAGE;
+            return self.page_mut(first / PAGE).fill(start..start + count, value);
+        }
+        let uniform = match value {
+            NONE => self.empty.clone(),
+            _ => Arc::new(Page::uniform(value)),
+        };
+        for page in first / PAGE..(first + count) / PAGE {
+            *self.arc_mut(page) = uniform.clone();
+        }
+    }
+
+    /// Gives the page of `route` back if nothing is left on it.
+    pub(super) fn release(&mut self, route: &Route) {
+        let top = (route.bits >> (128 - ROOT)) as usize;
+        if self.page(top).is_uniform(NONE) {
+            *self.arc_mut(top / PAGE) = self.empty.clone();
+        }
+    }
+
+    fn page_mut(&mut self, page: usize) -> &mut Page {
+        Arc::make_mut(self.arc_mut(page))
+    }
+
+    fn arc_mut(&mut self, page: usize) -> &mut Arc<Page> {
+        &mut Arc::make_mut(&mut self.directories[page / FAN])[page % FAN]
+    }
+    /// Directories and pages that are not also `other`'s.
+    #[cfg(test)]
+    pub(super) fn unshared(&self, other: &Self) -> (usize, usize) {
+        let directories = self.directories.iter().zip(&other.directories);
+        let pages = directories.clone().flat_map(|(a, b)| a.iter().zip(b.iter()));
+        (
+            directories.filter(|(a, b)| !Arc::ptr_eq(a, b)).count(),
+            pages.filter(|(a, b)| !Arc::ptr_eq(a, b)).count(),
+        )
+    }
+}

@@ -1,0 +1,13 @@
+//! Tables: what the stages look things up in.
+//!
+//! A table that is part of a snapshot is immutable and behind an `Arc`; changing it means making
+//! the next one, which shares with its predecessor all that did not change.
+
+mod block;
+pub mod lpm;
+pub mod rib;
+#[cfg(test)]
+mod tests;
+
+pub use lpm::{Key, Lpm, NONE};
+pub use rib::Rib;

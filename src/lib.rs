@@ -1,0 +1,1 @@
+//! Cableway: a userspace overlay router for Linux nodes.
