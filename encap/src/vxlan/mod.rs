@@ -21,6 +21,9 @@ mod config;
 mod pop;
 mod push;
 
+#[cfg(test)]
+mod tests;
+
 pub use config::{Config, Vni, VniError};
 pub use push::Encap;
 

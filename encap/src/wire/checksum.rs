@@ -135,3 +135,85 @@ pub fn update32(checksum: u16, old: u32, new: u32) -> u16 {
 fn halves(word: u32) -> u32 {
     (word >> 16) + (word & 0xffff)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    /// RFC 1071 §4.1, word by word.
+    fn naive(bytes: &[u8]) -> u16 {
+        let mut sum = 0u64;
+        for pair in bytes.chunks(2) {
+            sum += u64::from(pair[0]) << 8 | u64::from(*pair.get(1).unwrap_or(&0));
+        }
+        while sum > 0xffff {
+            sum = (sum >> 16) + (sum & 0xffff);
+        }
+        sum as u16
+    }
+
+    #[test]
+    fn the_example_of_rfc_1071() {
+        assert_eq!(sum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), 0xddf2);
+    }
+
+    #[test]
+    fn full_words_do_not_overflow() {
+        for len in [0, 1, 2, 3, 15, 16, 17, 1500, 65_535, 1 << 20] {
+            let bytes = vec![0xff; len];
+            assert_eq!(sum(&bytes), u32::from(naive(&bytes)), "{len} bytes");
+        }
+        assert_eq!(sum(&[0; 1500]), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn sum_is_the_naive_one(bytes in vec(any::<u8>(), 0..300), skip in 0..8usize) {
+            // From any alignment.
+            let bytes = &bytes[skip.min(bytes.len())..];
+            prop_assert_eq!(sum(bytes), u32::from(naive(bytes)));
+            prop_assert_eq!(of(bytes), !naive(bytes));
+        }
+
+        #[test]
+        fn slices_may_split_anywhere(slices in vec(vec(any::<u8>(), 0..40), 0..8)) {
+            let mut sum = Sum::new(0);
+            slices.iter().for_each(|slice| sum.add(slice));
+            prop_assert_eq!(sum.fold(), naive(&slices.concat()));
+            prop_assert_eq!(sum.finish(), !naive(&slices.concat()));
+        }
+
+        /// The update gives what a computation from scratch gives, in that very representation:
+        /// RFC 1624 is about the case where RFC 1141 gave the other zero.
+        #[test]
+        fn update_is_a_fresh_sum(
+            mut bytes in vec(any::<u8>(), 20), at in 0..9usize, word: u32,
+        ) {
+            bytes[0] |= 1; // As headers, not all zero before or after.
+            let before = of(&bytes);
+            let (at, long) = (at * 2 + 2, word);
+            let old16 = u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+            let mut changed = bytes.clone();
+            changed[at..at + 2].copy_from_slice(&(word as u16).to_be_bytes());
+            prop_assert_eq!(update16(before, old16, word as u16), of(&changed));
+
+            let at = at.min(16);
+            let old32 = u32::from_be_bytes(*bytes[at..].first_chunk().expect("four bytes"));
+            bytes[at..at + 4].copy_from_slice(&long.to_be_bytes());
+            prop_assert_eq!(update32(before, old32, long), of(&bytes));
+        }
+
+        #[test]
+        fn pseudo_headers_are_their_bytes(a: [u8; 16], b: [u8; 16], protocol: u8, len: u32) {
+            let v6 = [&a[..], &b, &len.to_be_bytes(), &[0, 0, 0, protocol]].concat();
+            let sum = pseudo_v6(a.into(), b.into(), protocol, len);
+            prop_assert_eq!(fold(sum), naive(&v6));
+
+            let [a, b] = [a, b].map(|x| [x[0], x[1], x[2], x[3]]);
+            let v4 = [&a[..], &b, &len.to_be_bytes(), &[0, 0, 0, protocol]].concat();
+            prop_assert_eq!(fold(pseudo_v4(a.into(), b.into(), protocol, len)), naive(&v4));
+        }
+    }
+}

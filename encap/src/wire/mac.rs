@@ -112,3 +112,62 @@ impl fmt::Debug for Mac {
         fmt::Display::fmt(self, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn texts_that_are_no_addresses_are_refused() {
+        for text in [
+            "",
+            "02",
+            "02:00:5e:10:00",
+            "02:00:5e:10:00:01:02",
+            "02:00:5e:10:00:1",
+            "02:00:5e:10:00:001",
+            "02-00-5e-10-00-01",
+            "02:00:5e:10:00:+1",
+            "02:00:5e:10:00:0g",
+            "02:00:5e:10:00:01 ",
+        ] {
+            let error = text.parse::<Mac>().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("`{text}` is not a MAC address")), "{error}");
+        }
+    }
+
+    /// Nodes of different versions must derive the same.
+    #[test]
+    fn derived_addresses_never_change() {
+        assert_eq!(Mac::derive("a").to_string(), "de:4c:86:01:43:ef");
+        assert_eq!(Mac::derive("node-1.example").to_string(), "82:53:9b:47:2e:f9");
+    }
+
+    #[test]
+    fn kinds_of_address() {
+        assert!(Mac::BROADCAST.is_broadcast() && Mac::BROADCAST.is_multicast());
+        assert!(!Mac::ZERO.is_unicast() && !Mac::BROADCAST.is_unicast());
+        let group = Mac([0x33, 0x33, 0, 0, 0, 1]);
+        assert!(group.is_multicast() && !group.is_broadcast() && !group.is_unicast());
+    }
+
+    proptest! {
+        #[test]
+        fn text_and_back(bytes: [u8; 6]) {
+            let text = Mac(bytes).to_string();
+            prop_assert_eq!(text.parse(), Ok(Mac(bytes)));
+            prop_assert_eq!(text.to_uppercase().parse(), Ok(Mac(bytes)));
+            let json = serde_json::to_string(&Mac(bytes)).unwrap();
+            prop_assert_eq!(&json, &format!("\"{text}\""));
+            prop_assert_eq!(serde_json::from_str::<Mac>(&json).unwrap(), Mac(bytes));
+        }
+
+        #[test]
+        fn derived_addresses_are_local_unicast(seed in ".*") {
+            let mac = Mac::derive(&seed);
+            prop_assert!(mac.is_unicast() && mac.0[0] & 2 != 0);
+        }
+    }
+}
