@@ -1,3 +1,21 @@
 //! Decisions: frames, tables and stages, without the machine.
+//!
+//! ```text
+//! parse -> decap -> resolve -> route -> (acl) -> ttl -> tunnel -> neighbour -> finish
+//! ```
+//!
+//! A worker hands batches of frames to a [`Pipeline`]; what it decides is settled in one place and
+//! what must be sent stands in a queue for each port. No system calls, no clock, no allocation for
+//! a packet, and `unsafe` only in [`frame`].
 
+pub mod cx;
+pub mod drops;
+mod flow;
+pub mod frame;
+mod hold;
+mod pipeline;
+pub mod snapshot;
+pub mod stages;
 pub mod tables;
+
+pub use pipeline::{Pipeline, Turn};

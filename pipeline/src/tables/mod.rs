@@ -5,6 +5,7 @@
 
 mod block;
 pub mod lpm;
+pub mod neighbours;
 pub mod rib;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,162 @@
+//! Drop reasons and the counters.
+//!
+//! A reason is declared once, beside the stage that uses it, with [`drops!`]; that line gives its code,
+//! its counter and metric, its text in the command line and its row in the docs. [`all`] lists them.
+
+use crate::stages::{STAGES, StageId};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Reasons a stage may have.
+const PER_STAGE: usize = 16;
+
+/// Why a frame was dropped: the stage and its own code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Reason(u8);
+
+/// What there is to know about a [`Reason`].
+#[derive(Clone, Copy, Debug)]
+pub struct DropInfo {
+    /// Name within the stage, `snake_case`; with the stage's name before a dot it is unique.
+    pub name: &'static str,
+    /// What happened, for people.
+    pub text: &'static str,
+}
+
+impl Reason {
+    #[doc(hidden)]
+    pub const fn new(stage: StageId, code: usize) -> Reason {
+        assert!(code < PER_STAGE && (stage as usize) < 256 / PER_STAGE);
+        Reason((stage as usize * PER_STAGE + code) as u8)
+    }
+
+    #[inline]
+    fn index(self) -> usize {
+        usize::from(self.0)
+    }
+
+    fn info(self) -> &'static DropInfo {
+        &STAGES[self.index() / PER_STAGE].drops[self.index() % PER_STAGE]
+    }
+
+    /// `stage.name`.
+    pub fn name(self) -> String {
+        format!("{}.{}", STAGES[self.index() / PER_STAGE].name, self.info().name)
+    }
+
+    /// What happened, for people.
+    pub fn text(self) -> &'static str {
+        self.info().text
+    }
+}
+
+/// Every reason there is, in the order of the stages.
+pub fn all() -> impl Iterator<Item = Reason> {
+    STAGES.iter().enumerate().flat_map(|(s, stage)| {
+        (0..stage.drops.len()).map(move |code| Reason((s * PER_STAGE + code) as u8))
+    })
+}
+
+/// Declares a stage's drop reasons: `NAME = "name", "what happened";` each.
+#[macro_export]
+macro_rules! drops {
+    ($stage:ident: $($NAME:ident = $name:literal, $text:literal;)*) => {
+        $crate::drops!(@each $stage, 0usize; $($NAME = $text;)*);
+        /// The stage's drop reasons in the order of their codes.
+        pub const DROPS: &[$crate::drops::DropInfo] =
+            &[$($crate::drops::DropInfo { name: $name, text: $text },)*];
+    };
+    (@each $stage:ident, $code:expr;) => {};
+    (@each $stage:ident, $code:expr; $NAME:ident = $text:literal; $($rest:tt)*) => {
+        #[doc = $text]
+        pub const $NAME: $crate::drops::Reason =
+            $crate::drops::Reason::new($crate::stages::StageId::$stage, $code);
+        $crate::drops!(@each $stage, $code + 1usize; $($rest)*);
+    };
+}
+
+/// A counter with one writer, its worker, and any readers.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. Only the owning worker calls this: it is a plain load and store.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// Sets it to a value that someone else counts, the kernel for one.
+    #[inline]
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    /// The value now.
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A worker's counts of frames. The law that ties them together, once no frame is in flight:
+///
+/// received + generated + split + replicated
+///     = emitted + held (now) + merged + the sum of drops
+#[derive(Debug)]
+pub struct Counters {
+    /// Frames that ports handed in.
+    pub received: Counter,
+    /// Frames that stages made: ARP, ND and ICMP messages.
+    pub generated: Counter,
+    /// Frames that segmentation added: n - 1 for a super-frame cut into n.
+    pub split: Counter,
+    /// Copies made to flood a frame.
+    pub replicated: Counter,
+    /// Frames that ports took.
+    pub emitted: Counter,
+    /// Frames that wait now: for a neighbour, in the reinject queue, for room in a port. A gauge.
+    pub held: Counter,
+    /// Frames that became part of another by coalescing.
+    pub merged: Counter,
+    drops: [Counter; 256],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Counters {
+            received: Counter::default(),
+            generated: Counter::default(),
+            split: Counter::default(),
+            replicated: Counter::default(),
+            emitted: Counter::default(),
+            held: Counter::default(),
+            merged: Counter::default(),
+            drops: std::array::from_fn(|_| Counter::default()),
+        }
+    }
+}
+
+impl Counters {
+    /// Counts a dropped frame.
+    #[inline]
+    pub fn dropped(&self, reason: Reason) {
+        self.drops[reason.index()].add(1);
+    }
+
+    /// Frames dropped for `reason`.
+    pub fn drops(&self, reason: Reason) -> u64 {
+        self.drops[reason.index()].get()
+    }
+
+    /// Frames dropped for any reason.
+    pub fn dropped_in_all(&self) -> u64 {
+        all().map(|reason| self.drops(reason)).sum()
+    }
+
+    /// Both sides of the law: (came in or was made, went out or ended).
+    pub fn balance(&self) -> (u64, u64) {
+        let came = self.received.get() + self.generated.get() + self.split.get();
+        let went = self.emitted.get() + self.held.get() + self.merged.get();
+        (came + self.replicated.get(), went + self.dropped_in_all())
+    }
+}

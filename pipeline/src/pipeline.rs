@@ -1,0 +1,139 @@
+//! Runs batches through the list of stages.
+
+use crate::cx::{Cx, Queues, Reinject};
+use crate::drops::Counters;
+use crate::frame::{Batch, Pool};
+use crate::snapshot::Snapshot;
+use crate::stages::{self, Stage, StageId, settle};
+use std::collections::VecDeque;
+
+/// What a worker brings along for one turn of its loop.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    /// The tables, loaded once for the turn.
+    pub snapshot: &'a Snapshot,
+    /// The worker's chunks.
+    pub pool: &'a mut Pool,
+    /// The worker's counters.
+    pub counters: &'a Counters,
+    /// The worker's clock: monotonic, nanoseconds.
+    pub now: u64,
+}
+
+/// A worker's stages and what they leave for the next turn.
+pub struct Pipeline {
+    stages: Vec<Box<dyn Stage>>,
+    reinject: Reinject,
+    again: Batch,
+    /// What is to be sent, a queue for each port.
+    pub queues: Queues,
+}
+
+impl Default for Pipeline {
+    fn default() -> Self {
+        Pipeline::new()
+    }
+}
+
+impl Pipeline {
+    /// The stages of the list, and no ports yet.
+    pub fn new() -> Pipeline {
+        Pipeline {
+            stages: stages::pipeline(),
+            reinject: Reinject::default(),
+            again: Batch::new(),
+            queues: Queues::new(),
+        }
+    }
+
+    /// Takes a batch through all stages and settles it; then what was reinjected meanwhile. `batch`
+    /// is empty afterwards.
+    pub fn run(&mut self, batch: &mut Batch, turn: &mut Turn<'_>) {
+        self.queues.resize_with(turn.snapshot.ports.len(), VecDeque::new);
+        self.pass(batch, 0, turn);
+        self.run_reinjected(turn);
+    }
+
+    /// Lets the stages act on the time that has passed; about once a millisecond.
+    pub fn tick(&mut self, turn: &mut Turn<'_>) {
+        self.queues.resize_with(turn.snapshot.ports.len(), VecDeque::new);
+        let Pipeline { stages, reinject, queues, .. } = self;
+        let mut cx = Pipeline::cx(reinject, queues, turn);
+        for stage in stages {
+            stage.tick(&mut cx);
+        }
+        self.run_reinjected(turn);
+    }
+
+    /// Frames that wait in the stages and queues.
+    pub fn held(&self) -> usize {
+        let stages: usize = self.stages.iter().map(|stage| stage.held()).sum();
+        let queues: usize = self.queues.iter().map(VecDeque::len).sum();
+        stages + queues + self.reinject.len()
+    }
+
+    /// Ends what the stages hold and what is queued, before the worker does.
+    pub fn close(&mut self, turn: &mut Turn<'_>) {
+        let Pipeline { stages, reinject, queues, .. } = self;
+        for stage in stages {
+            stage.close(&mut Pipeline::cx(reinject, queues, turn));
+        }
+        self.run_reinjected(turn);
+        let mut queues = std::mem::take(&mut self.queues);
+        for frame in queues.iter_mut().flat_map(|queue| queue.drain(..)) {
+            turn.counters.dropped(stages::port::GONE);
+            frame.free(turn.pool);
+        }
+    }
+
+    fn pass(&mut self, batch: &mut Batch, entry: usize, turn: &mut Turn<'_>) {
+        let Pipeline { stages, reinject, queues, .. } = self;
+        let mut cx = Pipeline::cx(reinject, queues, turn);
+        for stage in &mut stages[entry..] {
+            if batch.is_dead() {
+                break;
+            }
+            stage.process(batch, &mut cx);
+        }
+        settle::settle(batch, &mut cx);
+    }
+
+    fn run_reinjected(&mut self, turn: &mut Turn<'_>) {
+        while let Some((entry, frame)) = self.reinject.next(None) {
+            let mut batch = std::mem::take(&mut self.again);
+            batch.push(frame);
+            self.gather(entry, &mut batch);
+            self.pass(&mut batch, entry as usize, turn);
+            self.again = batch;
+        }
+    }
+
+    fn gather(&mut self, entry: StageId, batch: &mut Batch) {
+        while batch.room() > 0 {
+            let Some((_, frame)) = self.reinject.next(Some(entry)) else { break };
+            batch.push(frame);
+        }
+    }
+
+    fn cx<'a>(
+        reinject: &'a mut Reinject,
+        queues: &'a mut Queues,
+        turn: &'a mut Turn<'_>,
+    ) -> Cx<'a> {
+        Cx {
+            snapshot: turn.snapshot,
+            pool: turn.pool,
+            counters: turn.counters,
+            reinject,
+            queues,
+            now: turn.now,
+        }
+    }
+}
+
+impl std::fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<_> = stages::STAGES.iter().take(self.stages.len()).map(|s| s.name).collect();
+        f.debug_struct("Pipeline").field("stages", &names).finish_non_exhaustive()
+    }
+}

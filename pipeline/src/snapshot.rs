@@ -1,0 +1,245 @@
+//! All tables of one generation, as a worker reads them: immutable, published whole.
+//!
+//! A worker loads one `Arc<Snapshot>` per turn of its loop. What is learned from traffic lives outside:
+//! a [`Neighbour`] is shared by all generations that mention it and holds its MAC in atomics.
+
+use crate::frame::Link;
+use crate::tables::lpm::Lpm;
+use crate::tables::neighbours::Neighbour;
+use encap::wire::Mac;
+use encap::{Encap, Steer, Tunnel};
+use hashbrown::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+/// A port: its index in [`Snapshot::ports`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PortId(pub u16);
+
+impl PortId {
+    /// As an index.
+    #[inline]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// Where a route leads, packed into the 31 bits that a route table keeps for each entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NextHop(u32);
+
+/// A [`NextHop`] unpacked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hop {
+    /// There is no route.
+    None,
+    /// To the router itself: one of the gateway's addresses.
+    Local,
+    /// Out by a port that needs no link-layer address.
+    Port(PortId),
+    /// To a station on an Ethernet port: index into [`Snapshot::neighbours`].
+    Neighbour(usize),
+    /// Through a tunnel: index into [`Snapshot::peers`].
+    Peer(usize),
+    /// Refused with an ICMP error.
+    Unreachable,
+    /// Refused silently.
+    Blackhole,
+}
+
+const KIND: u32 = 28;
+const INDEX: u32 = (1 << KIND) - 1;
+
+impl NextHop {
+    /// No route.
+    pub const NONE: NextHop = NextHop(0);
+
+    /// The largest index that fits.
+    pub const MAX_INDEX: usize = INDEX as usize;
+
+    /// Packs a hop.
+    ///
+    /// # Panics
+    /// When an index is above [`MAX_INDEX`](Self::MAX_INDEX).
+    pub fn new(hop: Hop) -> NextHop {
+        let (kind, index) = match hop {
+            Hop::None => (0, 0),
+            Hop::Local => (1, 0),
+            Hop::Port(port) => (2, port.index()),
+            Hop::Neighbour(index) => (3, index),
+            Hop::Peer(index) => (4, index),
+            Hop::Unreachable => (5, 0),
+            Hop::Blackhole => (6, 0),
+        };
+        assert!(index <= Self::MAX_INDEX, "a table has fewer than 2^28 entries");
+        NextHop(kind << KIND | index as u32)
+    }
+
+    /// What a route table keeps.
+    #[inline]
+    pub fn to_bits(self) -> u32 {
+        self.0
+    }
+
+    /// From what a route table kept; any value is valid.
+    #[inline]
+    pub fn from_bits(bits: u32) -> NextHop {
+        NextHop(bits)
+    }
+
+    /// Unpacks.
+    #[inline]
+    pub fn hop(self) -> Hop {
+        let index = (self.0 & INDEX) as usize;
+        match self.0 >> KIND {
+            1 => Hop::Local,
+            2 => Hop::Port(PortId(index as u16)),
+            3 => Hop::Neighbour(index),
+            4 => Hop::Peer(index),
+            5 => Hop::Unreachable,
+            6 => Hop::Blackhole,
+            _ => Hop::None,
+        }
+    }
+}
+
+/// What a port can do itself, so that `finish` need not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Caps {
+    /// Takes frames whose L4 checksum is partial.
+    pub checksum: bool,
+    /// Takes TCP super-frames over IPv4.
+    pub tso4: bool,
+    /// Takes TCP super-frames over IPv6.
+    pub tso6: bool,
+    /// Takes UDP super-frames (`UDP_SEGMENT`), both families.
+    pub uso: bool,
+    /// Takes chained frames whole; gains from TCP segments being coalesced first.
+    pub coalesce: bool,
+}
+
+/// What a port is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Pods or the host: overlay packets.
+    Pod,
+    /// The underlay: outer packets.
+    Uplink,
+}
+
+/// A port as the stages see it.
+#[derive(Clone, Debug)]
+pub struct PortInfo {
+    /// Its name in the config.
+    pub name: String,
+    /// What it is for.
+    pub role: Role,
+    /// What its frames start with.
+    pub link: Link,
+    /// Our own MAC on it.
+    pub mac: Mac,
+    /// Largest IP packet that it sends, in bytes.
+    pub mtu: usize,
+    /// What it does itself.
+    pub caps: Caps,
+    /// Frames may come in with checksums that their sender left to its hardware, and nothing says which:
+    /// AF_XDP on a veth. See the parse stage.
+    pub partial_sums: bool,
+    /// Drop what comes in from an address that is not routed to this port.
+    pub check_source: bool,
+    /// Stations on it with their index in [`Snapshot::neighbours`]; empty on an uplink.
+    pub stations: Vec<(IpAddr, usize)>,
+    /// Our IPv4 address that its stations know: source of ICMP errors to them.
+    pub gateway4: Option<Ipv4Addr>,
+    /// Our IPv6 address that its stations know.
+    pub gateway6: Option<Ipv6Addr>,
+}
+
+/// A configured tunnel as the decap stage sees it.
+#[derive(Clone, Debug)]
+pub struct TunnelInfo {
+    /// Its name in the config.
+    pub name: String,
+    /// What takes its packets apart.
+    pub tunnel: Tunnel,
+    /// Its [`Tunnel::steer`].
+    pub steer: Steer,
+    /// Its [`Tunnel::key`].
+    pub key: u32,
+    /// Destination MAC of inner Ethernet frames to us.
+    pub mac: Mac,
+}
+
+/// A remote node.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its name in the config.
+    pub name: String,
+    /// Its underlay address.
+    pub address: IpAddr,
+    /// Our address towards it.
+    pub local: IpAddr,
+    /// The tunnel it is reached by: index into [`Snapshot::tunnels`].
+    pub tunnel: usize,
+    /// The headers of packets to it.
+    pub encap: Encap,
+    /// The port towards it.
+    pub uplink: PortId,
+    /// The underlay's next hop towards it: index into [`Snapshot::neighbours`].
+    pub neighbour: usize,
+    /// Drop what it sends from an inner address that is not routed to it.
+    pub check_source: bool,
+}
+
+/// The router's own addresses towards pods.
+#[derive(Clone, Debug, Default)]
+pub struct Gateway {
+    /// Addresses that it answers for, on every pod port.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// All tables of one generation.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Counts publications; for people and tests.
+    pub generation: u64,
+    /// Indexed by [`PortId`].
+    pub ports: Arc<Vec<PortInfo>>,
+    /// Tunnels in the config's order.
+    pub tunnels: Arc<Vec<TunnelInfo>>,
+    /// Peers; indices are stable within a generation.
+    pub peers: Arc<Vec<Peer>>,
+    /// Peers by underlay address.
+    pub peers_by_address: Arc<HashMap<IpAddr, u16, foldhash::fast::RandomState>>,
+    /// Stations and next hops; the entries are shared between generations.
+    pub neighbours: Arc<Vec<Arc<Neighbour>>>,
+    /// Our addresses towards pods.
+    pub gateway: Arc<Gateway>,
+    /// IPv4 routes: values are [`NextHop::to_bits`].
+    pub routes4: Lpm<Ipv4Addr>,
+    /// IPv6 routes: values are [`NextHop::to_bits`].
+    pub routes6: Lpm<Ipv6Addr>,
+}
+
+impl Snapshot {
+    /// Where packets to `address` go.
+    #[inline]
+    pub fn route(&self, address: IpAddr) -> NextHop {
+        let bits = match address {
+            IpAddr::V4(address) => self.routes4.lookup(address),
+            IpAddr::V6(address) => self.routes6.lookup(address),
+        };
+        bits.map_or(NextHop::NONE, NextHop::from_bits)
+    }
+
+    /// The port by which a route leaves, if by any.
+    #[inline]
+    pub fn egress(&self, next_hop: NextHop) -> Option<PortId> {
+        match next_hop.hop() {
+            Hop::Port(port) => Some(port),
+            Hop::Neighbour(index) => self.neighbours.get(index).map(|n| n.port),
+            Hop::Peer(index) => self.peers.get(index).map(|p| p.uplink),
+            Hop::None | Hop::Local | Hop::Unreachable | Hop::Blackhole => None,
+        }
+    }
+}

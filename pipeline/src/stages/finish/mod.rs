@@ -1,0 +1,97 @@
+//! Makes a frame fit its port, and sends it there.
+//!
+//! Checksums that a sender left to hardware are completed, super-frames are cut into segments, both
+//! unless the port does that itself; and TCP segments for a port that takes super-frames are joined.
+
+mod coalesce;
+mod segment;
+mod sums;
+#[cfg(test)]
+mod tests;
+
+use super::Stage;
+use crate::cx::Cx;
+use crate::frame::{Batch, Frame, GsoKind};
+use crate::snapshot::{Caps, Hop, Peer, PortInfo, Snapshot};
+use coalesce::Coalescer;
+use segment::{Shape, link_len};
+
+crate::drops! { Finish:
+    NO_PORT = "no_port", "the route leads to a port that does not exist";
+    TOO_BIG = "too_big", "the packet is larger than the port's MTU";
+    OFFLOAD = "offload", "the frame asks for segmentation or a checksum that its headers do not allow";
+    NO_MEMORY = "no_memory", "no chunk was free for a segment";
+}
+
+/// The stage.
+#[derive(Debug, Default)]
+pub struct Finish {
+    coalescer: Coalescer,
+}
+
+impl Stage for Finish {
+    fn process(&mut self, batch: &mut Batch, cx: &mut Cx<'_>) {
+        let snapshot = cx.snapshot;
+        for i in batch.live() {
+            let meta = &batch[i].meta;
+            let Some(id) = snapshot.egress(meta.next_hop) else {
+                batch.drop(i, NO_PORT);
+                continue;
+            };
+            let Some(port) = snapshot.ports.get(id.index()) else {
+                batch.drop(i, NO_PORT);
+                continue;
+            };
+            if meta.gso.kind != GsoKind::None && !takes(port.caps, meta.gso.kind) {
+                segment::segment(batch, i, id, port, peer(&batch[i], snapshot), cx);
+                continue;
+            }
+            if !fits(&batch[i], port) {
+                batch.drop(i, TOO_BIG);
+                continue;
+            }
+            if port.caps.coalesce && self.coalescer.offer(batch, i, id, cx) {
+                continue;
+            }
+            let frame = &mut batch[i];
+            let done = port.caps.checksum || sums::complete_inner(frame).is_some();
+            if !done || sums::complete_outer(frame, snapshot).is_none() {
+                batch.drop(i, OFFLOAD);
+                continue;
+            }
+            batch.emit(i, id);
+        }
+        self.coalescer.finish(batch);
+    }
+}
+
+/// The peer to whose tunnel the frame's outer headers belong.
+#[inline]
+fn peer<'a>(frame: &Frame, snapshot: &'a Snapshot) -> Option<&'a Peer> {
+    match frame.meta.next_hop.hop() {
+        Hop::Peer(index) if frame.meta.outer != 0 => snapshot.peers.get(index),
+        _ => None,
+    }
+}
+
+/// Whether the port cuts such super-frames itself.
+#[inline]
+fn takes(caps: Caps, kind: GsoKind) -> bool {
+    match kind {
+        GsoKind::None => true,
+        GsoKind::Tcp4 => caps.tso4,
+        GsoKind::Tcp6 => caps.tso6,
+        GsoKind::Udp => caps.uso,
+    }
+}
+
+/// Whether the IP packet, or each segment of a super-frame, is within the port's MTU.
+#[inline]
+fn fits(frame: &Frame, port: &PortInfo) -> bool {
+    let len = match frame.meta.gso.kind {
+        GsoKind::None => frame.len(),
+        // What is not a super-frame after all is the port's to refuse.
+        _ => Shape::of(frame).map_or(0, |shape| shape.largest()),
+    };
+    len <= port.mtu + link_len(port)
+}

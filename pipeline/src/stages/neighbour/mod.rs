@@ -1,0 +1,169 @@
+//! The link-layer header: who on the egress port's link takes the frame.
+//!
+//! Frames for a station whose MAC is not known wait here while it is asked for: a few for each, not
+//! many for all, not for long.
+
+#[cfg(test)]
+mod tests;
+
+use super::{Stage, StageId, resolve};
+use crate::cx::Cx;
+use crate::frame::{Batch, Frame, Link};
+use crate::snapshot::{Hop, PortId, Snapshot};
+use crate::tables::neighbours::{Neighbour as Station, Resolution};
+use encap::Family;
+use encap::wire::{Mac, ethernet};
+
+crate::drops! { Neighbour:
+    NO_NEIGHBOUR = "no_neighbour", "the route names a station or port that does not exist";
+    UNRESOLVED = "unresolved", "the station did not say its MAC in time";
+    CROWDED = "crowded", "too many frames wait for a station's MAC";
+    HEADROOM = "headroom", "there was no room in front of the packet for the Ethernet header";
+    STALE = "stale", "the tables changed while the frame waited for a MAC";
+    CLOSED = "closed", "the worker ended while the frame waited for a MAC";
+}
+
+/// Frames that wait, for all stations together.
+const MOST: usize = 256;
+/// Frames that wait for one station.
+const EACH: usize = 16;
+/// How long a frame waits, nanoseconds.
+const PATIENCE: u64 = 3_000_000_000;
+
+/// The stage.
+#[derive(Debug, Default)]
+pub struct Neighbour {
+    waiting: Vec<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    frame: Frame,
+    station: usize,
+    generation: u64,
+    since: u64,
+}
+
+impl Stage for Neighbour {
+    fn process(&mut self, batch: &mut Batch, cx: &mut Cx<'_>) {
+        for i in batch.live() {
+            let index = match batch[i].meta.next_hop.hop() {
+                Hop::Neighbour(index) => index,
+                Hop::Peer(peer) => match cx.snapshot.peers.get(peer) {
+                    Some(peer) => peer.neighbour,
+                    None => usize::MAX,
+                },
+                // No link-layer address: the packet goes as it is.
+                _ => continue,
+            };
+            self.address(batch, i, index, cx);
+        }
+    }
+
+    fn tick(&mut self, cx: &mut Cx<'_>) {
+        let mut at = 0;
+        while at < self.waiting.len() {
+            match judge(&self.waiting[at], cx) {
+                Judgement::Wait => at += 1,
+                Judgement::Go => {
+                    let waiting = self.waiting.remove(at);
+                    cx.reinject(waiting.frame, StageId::Neighbour);
+                }
+                Judgement::Drop(reason) => {
+                    let waiting = self.waiting.remove(at);
+                    cx.discard(waiting.frame, reason);
+                }
+            }
+        }
+    }
+
+    fn held(&self) -> usize {
+        self.waiting.len()
+    }
+
+    fn close(&mut self, cx: &mut Cx<'_>) {
+        for waiting in self.waiting.drain(..) {
+            cx.discard(waiting.frame, CLOSED);
+        }
+    }
+}
+
+enum Judgement {
+    Wait,
+    Go,
+    Drop(crate::drops::Reason),
+}
+
+/// What becomes of a frame that waits.
+fn judge(waiting: &Waiting, cx: &mut Cx<'_>) -> Judgement {
+    // Indices are a generation's own.
+    if waiting.generation != cx.snapshot.generation {
+        return Judgement::Drop(STALE);
+    }
+    let Some(station) = cx.snapshot.neighbours.get(waiting.station) else {
+        return Judgement::Drop(NO_NEIGHBOUR);
+    };
+    let station = station.clone();
+    match station.resolve(cx.now) {
+        Resolution::Known(_) | Resolution::Probe(_) => return Judgement::Go,
+        Resolution::Unknown { ask: true } => {
+            resolve::request(&station, None, cx);
+        }
+        Resolution::Unknown { ask: false } => {}
+    }
+    match cx.now.saturating_sub(waiting.since) > PATIENCE {
+        true => Judgement::Drop(UNRESOLVED),
+        false => Judgement::Wait,
+    }
+}
+
+impl Neighbour {
+    #[inline]
+    fn address(&mut self, batch: &mut Batch, i: usize, index: usize, cx: &mut Cx<'_>) {
+        let snapshot = cx.snapshot;
+        let Some(station) = snapshot.neighbours.get(index) else {
+            return batch.drop(i, NO_NEIGHBOUR);
+        };
+        match station.resolve(cx.now) {
+            Resolution::Known(mac) => header(batch, i, mac, station.port, snapshot),
+            Resolution::Probe(mac) => {
+                resolve::request(station, Some(mac), cx);
+                header(batch, i, mac, station.port, snapshot);
+            }
+            Resolution::Unknown { ask } => {
+                if ask {
+                    resolve::request(station, None, cx);
+                }
+                self.hold(batch, i, index, cx);
+            }
+        }
+    }
+
+    #[cold]
+    fn hold(&mut self, batch: &mut Batch, i: usize, station: usize, cx: &Cx<'_>) {
+        let same = self.waiting.iter().filter(|waiting| waiting.station == station).count();
+        if self.waiting.len() >= MOST || same >= EACH {
+            return batch.drop(i, CROWDED);
+        }
+        let (generation, since) = (cx.snapshot.generation, cx.now);
+        self.waiting.push(Waiting { frame: batch.take(i), station, generation, since });
+    }
+}
+
+#[inline]
+fn header(batch: &mut Batch, i: usize, dst: Mac, port: PortId, snapshot: &Snapshot) {
+    let Some(port) = snapshot.ports.get(port.index()) else {
+        return batch.drop(i, NO_NEIGHBOUR);
+    };
+    if port.link == Link::Ip {
+        return;
+    }
+    let frame = &mut batch[i];
+    // What stands first now: the outer packet's family, or the packet's own.
+    let family = frame.head().first().map_or(0, |byte| byte >> 4);
+    let ethertype = if family == 6 { Family::V6 } else { Family::V4 }.ethertype();
+    match frame.push(ethernet::LEN) {
+        Some(room) => ethernet::Header { dst, src: port.mac, ethertype }.emit(room),
+        None => batch.drop(i, HEADROOM),
+    }
+}

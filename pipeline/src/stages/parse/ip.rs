@@ -1,0 +1,131 @@
+//! The IP header: of a frame's start, and again behind a tunnel header.
+
+use super::{CHECKSUM, EXTENSION_HEADERS, LENGTH, SOURCE_ROUTE, TRUNCATED, VERSION};
+use crate::drops::Reason;
+use crate::flow::{hash4, hash6};
+use crate::frame::{Frame, Packet, Partial, Pool};
+use encap::wire::{self, checksum, ipv4, ipv6, protocol, tcp, udp};
+
+/// Checks the IP packet at the frame's first byte, cuts link-layer padding off behind it, and notes
+/// headers, protocol and flow hash. With `partial_sums` a TCP or UDP checksum that holds only the
+/// pseudo-header's sum is taken for one that the sender left to its hardware.
+#[inline]
+pub(crate) fn parse_ip(
+    frame: &mut Frame,
+    partial_sums: bool,
+    pool: &mut Pool,
+) -> Result<(), Reason> {
+    let version = frame.head().first().ok_or(TRUNCATED)? >> 4;
+    let len = match version {
+        4 => parse_v4(frame)?,
+        6 => parse_v6(frame)?,
+        _ => return Err(VERSION),
+    };
+    frame.truncate(len, pool);
+    if partial_sums {
+        note_partial_sum(frame);
+    }
+    Ok(())
+}
+
+#[inline]
+fn parse_v4(frame: &mut Frame) -> Result<usize, Reason> {
+    let view = ipv4::View::of_head(frame.head(), frame.len()).map_err(reason)?;
+    if !view.verify() {
+        return Err(CHECKSUM);
+    }
+    if view.is_source_routed() {
+        return Err(SOURCE_ROUTE);
+    }
+    let total = usize::from(view.total_len());
+    let header_len = view.header_len();
+    let protocol = view.protocol();
+    let is_fragment = view.is_fragment();
+    let ports = if is_fragment { 0 } else { ports(protocol, view.payload()) };
+    let hash = hash4(view.src(), view.dst(), protocol, ports);
+    let at = frame.offset() as u16;
+    let meta = &mut frame.meta;
+    meta.packet = if is_fragment { Packet::V4Fragment } else { Packet::V4 };
+    meta.l3 = at;
+    meta.l4 = at + header_len as u16;
+    meta.protocol = protocol;
+    meta.hash = hash;
+    Ok(total)
+}
+
+#[inline]
+fn parse_v6(frame: &mut Frame) -> Result<usize, Reason> {
+    let view = ipv6::View::of_head(frame.head(), frame.len()).map_err(reason)?;
+    let upper = view.upper_layer().map_err(reason)?;
+    // An atomic fragment (RFC 6946) still has its Fragment header: nothing may be cut or merged.
+    let is_fragment = upper.fragment.is_some();
+    let total = view.total_len();
+    let payload = frame.head().get(upper.offset..).unwrap_or_default();
+    let ports = if is_fragment { 0 } else { ports(upper.protocol, payload) };
+    let hash = hash6(view.src(), view.dst(), upper.protocol, ports);
+    let at = frame.offset() as u16;
+    let meta = &mut frame.meta;
+    meta.packet = if is_fragment { Packet::V6Fragment } else { Packet::V6 };
+    meta.l3 = at;
+    meta.l4 = at + upper.offset as u16;
+    meta.protocol = upper.protocol;
+    meta.hash = hash;
+    Ok(total)
+}
+
+/// Source and destination port as they stand in the packet; zero without any.
+#[inline]
+fn ports(protocol: u8, payload: &[u8]) -> u32 {
+    match (protocol, payload.first_chunk()) {
+        (protocol::TCP | protocol::UDP | protocol::SCTP, Some(ports)) => u32::from_be_bytes(*ports),
+        _ => 0,
+    }
+}
+
+fn reason(error: wire::Error) -> Reason {
+    match error {
+        wire::Error::Truncated => TRUNCATED,
+        wire::Error::Version => VERSION,
+        wire::Error::ExtensionHeaders => EXTENSION_HEADERS,
+        _ => LENGTH,
+    }
+}
+
+/// A device that leaves checksums to hardware hands frames over with the pseudo-header's sum in the
+/// field, and AF_XDP has no flag that says so. Completing such a field is right; and where a complete
+/// checksum happens to equal that sum, completing it gives the same value again: a whole sum of zero.
+#[inline]
+fn note_partial_sum(frame: &mut Frame) {
+    let meta = frame.meta;
+    if meta.packet.is_fragment() || meta.partial.is_pending() {
+        return;
+    }
+    let offset = match meta.protocol {
+        protocol::TCP => tcp::field::CHECKSUM.start,
+        protocol::UDP => udp::field::CHECKSUM.start,
+        _ => return,
+    };
+    let Some(&[a, b]) = frame.l4().get(offset..).and_then(|rest| rest.first_chunk()) else { return };
+    let Some(pseudo) = pseudo_sum(frame) else { return };
+    if u16::from_be_bytes([a, b]) == checksum::fold(pseudo) {
+        frame.meta.partial = Partial { start: meta.l4, offset: offset as u16 };
+    }
+}
+
+/// The sum over the pseudo-header of the packet at `l3`, for its upper layer from `l4` on.
+#[inline]
+pub(crate) fn pseudo_sum(frame: &Frame) -> Option<u32> {
+    let len = frame.len_from(frame.meta.l4) as u32;
+    let protocol = frame.meta.protocol;
+    match frame.meta.packet {
+        Packet::V4 => {
+            let ip = ipv4::View::of_head(frame.l3(), usize::MAX).ok()?;
+            Some(checksum::pseudo_v4(ip.src(), ip.dst(), protocol, len))
+        }
+        Packet::V6 => {
+            let ip = ipv6::View::of_head(frame.l3(), usize::MAX).ok()?;
+            Some(checksum::pseudo_v6(ip.src(), ip.dst(), protocol, len))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,164 @@
+//! The time to live, and ICMP: what the router itself has to say.
+//!
+//! A packet that goes on loses one hop. One that cannot go on is dropped, and its sender told by ICMP
+//! (RFC 792, RFC 4443, RFC 1812 §4.3), not too often. A packet for the router is answered when it is
+//! an echo request, and refused when it is anything else.
+
+mod echo;
+mod error;
+mod limit;
+#[cfg(test)]
+mod tests;
+
+use super::{Stage, StageId};
+use crate::cx::Cx;
+use crate::drops::Reason;
+use crate::frame::{Batch, Frame, NO_PEER};
+use crate::snapshot::{Hop, NextHop};
+use encap::Family;
+use encap::wire::{icmpv4, icmpv6, ipv4, ipv6};
+use error::Why;
+use limit::Limits;
+use std::net::IpAddr;
+
+crate::drops! { Ttl:
+    EXPIRED = "expired", "the packet's time to live ran out here";
+    NO_ROUTE = "no_route", "no route leads to the destination";
+    UNREACHABLE = "unreachable", "the route to the destination says unreachable";
+    BLACKHOLE = "blackhole", "the route to the destination says blackhole";
+    LOCAL = "local", "the packet was for the router itself, which offers nothing but ping";
+    LINK_LOCAL = "link_local", "a link-local address would have to cross the router";
+}
+
+/// The stage.
+#[derive(Debug, Default)]
+pub struct Ttl {
+    limits: Limits,
+}
+
+impl Stage for Ttl {
+    fn process(&mut self, batch: &mut Batch, cx: &mut Cx<'_>) {
+        for i in batch.live() {
+            let frame = &mut batch[i];
+            let verdict = match frame.meta.next_hop.hop() {
+                Hop::Peer(_) | Hop::Port(_) | Hop::Neighbour(_) => pass(frame),
+                other => self.end(frame, other, cx),
+            };
+            if let Err((reason, why)) = verdict {
+                if let Some(why) = why {
+                    self.complain(&batch[i], why, cx);
+                }
+                batch.drop(i, reason);
+            }
+        }
+    }
+}
+
+/// A drop, and what to tell the sender.
+type Refusal = (Reason, Option<Why>);
+
+/// Takes one hop from a packet that goes on.
+#[inline]
+fn pass(frame: &mut Frame) -> Result<(), Refusal> {
+    const GONE: Refusal = (EXPIRED, Some(Why::Expired));
+    let is_v4 = frame.meta.packet.family() == Some(Family::V4);
+    let packet = frame.l3_mut();
+    if is_v4 {
+        if packet.get(ipv4::field::TTL).is_none_or(|ttl| *ttl <= 1) {
+            return Err(GONE);
+        }
+        ipv4::decrement_ttl(packet);
+    } else {
+        if packet.get(ipv6::field::HOP_LIMIT).is_none_or(|hops| *hops <= 1) {
+            return Err(GONE);
+        }
+        if packet.get(8) == Some(&0xfe) || packet.get(24) == Some(&0xfe) {
+            scope(packet)?;
+        }
+        ipv6::decrement_hop_limit(packet);
+    }
+    Ok(())
+}
+
+/// RFC 4291 §2.5.6: routers do not forward packets with link-local addresses.
+#[cold]
+fn scope(packet: &[u8]) -> Result<(), Refusal> {
+    let ip = ipv6::View::of_head(packet, usize::MAX).map_err(|_| (LINK_LOCAL, None))?;
+    match ip.src().is_unicast_link_local() || ip.dst().is_unicast_link_local() {
+        true => Err((LINK_LOCAL, None)),
+        false => Ok(()),
+    }
+}
+
+impl Ttl {
+    /// A packet that no port takes.
+    #[cold]
+    fn end(&mut self, frame: &mut Frame, hop: Hop, cx: &mut Cx<'_>) -> Result<(), Refusal> {
+        match hop {
+            Hop::Local => echo::answer(frame, cx).map_err(|why| (LOCAL, why)),
+            Hop::Blackhole => Err((BLACKHOLE, None)),
+            Hop::Unreachable => Err((UNREACHABLE, Some(Why::HostUnreachable))),
+            _ => Err((NO_ROUTE, Some(Why::NoRoute))),
+        }
+    }
+
+    /// Tells the sender of `frame` by ICMP, if the rules and the rate allow it.
+    #[cold]
+    fn complain(&mut self, frame: &Frame, why: Why, cx: &mut Cx<'_>) {
+        let Some(offender) = error::Offender::of(frame) else { return };
+        let Some(ours) = our_address(frame, cx) else { return };
+        if !self.limits.allow(frame.meta.in_port, cx.now) {
+            return;
+        }
+        let Some(mut message) = cx.generate(frame.meta.in_port) else { return };
+        message.meta.next_hop = way_back(offender.src, frame, cx);
+        match error::write(&mut message, why, &offender, ours, frame) {
+            Some(()) => cx.reinject(message, StageId::Tunnel),
+            None => cx.discard(message, LOCAL),
+        }
+    }
+}
+
+/// The address from which the router speaks to the sender of `frame`.
+fn our_address(frame: &Frame, cx: &Cx<'_>) -> Option<IpAddr> {
+    let family = frame.meta.packet.family()?;
+    let port = cx.snapshot.ports.get(frame.meta.in_port.index())?;
+    let known = match family {
+        Family::V4 => port.gateway4.map(IpAddr::from),
+        Family::V6 => port.gateway6.map(IpAddr::from),
+    };
+    let routable = |a: &&IpAddr| match a {
+        IpAddr::V4(a) => family == Family::V4 && !a.is_link_local(),
+        IpAddr::V6(a) => family == Family::V6 && !a.is_unicast_link_local(),
+    };
+    if frame.meta.peer == NO_PEER {
+        return known;
+    }
+    cx.snapshot.gateway.addresses.iter().find(routable).copied().or(known)
+}
+
+/// Where an answer to `address` goes: to a link-local address only back where it came from.
+fn way_back(address: IpAddr, frame: &Frame, cx: &Cx<'_>) -> NextHop {
+    let found = cx.snapshot.route(address);
+    if found.hop() != Hop::None {
+        return found;
+    }
+    let station = cx.snapshot.ports.get(frame.meta.in_port.index()).and_then(|port| {
+        port.stations.iter().find(|(station, _)| *station == address).map(|(_, index)| *index)
+    });
+    station.map_or(NextHop::NONE, |index| NextHop::new(Hop::Neighbour(index)))
+}
+
+/// ICMP type and code for each family.
+fn code(why: Why, family: Family) -> (u8, u8) {
+    match (why, family) {
+        (Why::Expired, Family::V4) => (icmpv4::TIME_EXCEEDED, 0),
+        (Why::Expired, Family::V6) => (icmpv6::TIME_EXCEEDED, 0),
+        (Why::NoRoute, Family::V4) => (icmpv4::UNREACHABLE, icmpv4::unreachable::NET),
+        (Why::NoRoute, Family::V6) => (icmpv6::UNREACHABLE, icmpv6::unreachable::NO_ROUTE),
+        (Why::HostUnreachable, Family::V4) => (icmpv4::UNREACHABLE, icmpv4::unreachable::HOST),
+        (Why::HostUnreachable, Family::V6) => (icmpv6::UNREACHABLE, icmpv6::unreachable::ADDRESS),
+        (Why::PortUnreachable, Family::V4) => (icmpv4::UNREACHABLE, icmpv4::unreachable::PORT),
+        (Why::PortUnreachable, Family::V6) => (icmpv6::UNREACHABLE, icmpv6::unreachable::PORT),
+    }
+}
