@@ -1,1 +1,7 @@
 //! Cableway: a userspace overlay router for Linux nodes.
+//!
+//! Three rooms, one direction: [`encap`] (bytes) <- [`pipeline`] (decisions) <- this crate (the
+//! machine). Here are the ports, the workers' loop, the configuration and the control side.
+
+pub mod io;
+pub mod worker;

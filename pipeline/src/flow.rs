@@ -17,7 +17,7 @@ fn mix(a: u64, b: u64) -> u64 {
 /// Hash of an IPv4 flow; `ports` are source and destination as they stand in the packet, zero where
 /// there are none.
 #[inline]
-pub fn hash4(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, ports: u32) -> u32 {
+pub(crate) fn hash4(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, ports: u32) -> u32 {
     let addresses = u64::from(src.to_bits()) << 32 | u64::from(dst.to_bits());
     let l4 = u64::from(protocol) << 32 | u64::from(ports);
     (mix(addresses ^ K0, l4 ^ K1) >> 32) as u32
@@ -25,7 +25,7 @@ pub fn hash4(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, ports: u32) -> u32 {
 
 /// Hash of an IPv6 flow; `ports` as for [`hash4`].
 #[inline]
-pub fn hash6(src: Ipv6Addr, dst: Ipv6Addr, protocol: u8, ports: u32) -> u32 {
+pub(crate) fn hash6(src: Ipv6Addr, dst: Ipv6Addr, protocol: u8, ports: u32) -> u32 {
     let (src, dst) = (src.to_bits(), dst.to_bits());
     let l4 = u64::from(protocol) << 32 | u64::from(ports);
     let sources = mix(src as u64 ^ K0, (src >> 64) as u64 ^ K1);

@@ -12,7 +12,6 @@ pub mod cx;
 pub mod drops;
 mod flow;
 pub mod frame;
-mod hold;
 mod pipeline;
 pub mod snapshot;
 pub mod stages;

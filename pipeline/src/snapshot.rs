@@ -216,9 +216,9 @@ pub struct Snapshot {
     /// Our addresses towards pods.
     pub gateway: Arc<Gateway>,
     /// IPv4 routes: values are [`NextHop::to_bits`].
-    pub routes4: Lpm<Ipv4Addr>,
+    pub routes4: Arc<Lpm<Ipv4Addr>>,
     /// IPv6 routes: values are [`NextHop::to_bits`].
-    pub routes6: Lpm<Ipv6Addr>,
+    pub routes6: Arc<Lpm<Ipv6Addr>>,
 }
 
 impl Snapshot {

@@ -336,6 +336,18 @@ pub fn decrement_ttl(packet: &mut [u8]) {
     mend(header, old, new);
 }
 
+/// Writes the time to live of a packet, and mends the header checksum.
+///
+/// # Panics
+/// When `packet` is shorter than a header.
+#[inline]
+pub fn set_ttl(packet: &mut [u8], ttl: u8) {
+    let header = &mut packet[..LEN];
+    let old = get16(header, field::TTL..field::PROTOCOL + 1);
+    header[field::TTL] = ttl;
+    mend(header, old, u16::from(ttl) << 8 | old & 0x00ff);
+}
+
 /// Writes DSCP and ECN of a packet, and mends the header checksum.
 ///
 /// # Panics

@@ -105,6 +105,12 @@ pub struct Lpm<A> {
     key: PhantomData<A>,
 }
 
+impl<A: Key> std::fmt::Debug for Lpm<A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lpm").field("memory", &self.memory()).finish_non_exhaustive()
+    }
+}
+
 impl<A: Key> Default for Lpm<A> {
     fn default() -> Self {
         let empty = Arc::new(Page::uniform(NONE));

@@ -10,7 +10,7 @@ use super::{Stage, StageId, resolve};
 use crate::cx::Cx;
 use crate::frame::{Batch, Frame, Link};
 use crate::snapshot::{Hop, PortId, Snapshot};
-use crate::tables::neighbours::{Neighbour as Station, Resolution};
+use crate::tables::neighbours::Resolution;
 use encap::Family;
 use encap::wire::{Mac, ethernet};
 

@@ -54,7 +54,7 @@ fn is_nd(frame: &Frame) -> bool {
         && frame.meta.packet == Packet::V6
         && matches!(
             frame.l4().first(),
-            Some(&icmpv6::ROUTER_SOLICITATION..=&icmpv6::REDIRECT)
+            Some(icmpv6::ROUTER_SOLICITATION..=icmpv6::REDIRECT)
         )
 }
 

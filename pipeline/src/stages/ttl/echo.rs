@@ -50,8 +50,7 @@ fn swap_addresses(
     let (before, behind) = packet.get_mut(..dst.end)?.split_at_mut(dst.start);
     before[src.clone()].swap_with_slice(behind);
     if dst.len() == 4 {
-        packet[ipv4::field::TTL] = TTL;
-        ipv4::set_checksum(packet);
+        ipv4::set_ttl(packet, TTL);
         let ip = ipv4::View::of_head(packet, usize::MAX).ok()?;
         Some(ip.dst().into())
     } else {
