@@ -3,5 +3,6 @@
 //! Three rooms, one direction: [`encap`] (bytes) <- [`pipeline`] (decisions) <- this crate (the
 //! machine). Here are the ports, the workers' loop, the configuration and the control side.
 
+pub mod config;
 pub mod io;
 pub mod worker;
