@@ -1,9 +1,13 @@
 //! What holds of every listed tunnel, whatever its kind: the laws.
 #![allow(clippy::unwrap_used)]
 
-use encap::wire::{Mac, checksum, ethernet, ipv4, ipv6, protocol, udp};
+#[path = "common/outer.rs"]
+mod outer;
+
+use encap::wire::{Mac, checksum, ethernet, ipv4, ipv6, protocol};
 use encap::{Configs, Encap, Ends, Family, Inner, Kind, Steer, Strip, Tunnel};
 use etherparse::{LaxSlicedPacket, NetSlice, SlicedPacket, TransportSlice};
+use outer::steered;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::net::IpAddr;
@@ -98,30 +102,6 @@ fn packed(encap: &Encap, packet: &[u8], flow_hash: u32) -> Vec<u8> {
         outer[field..field + 2].copy_from_slice(&sum.to_be_bytes());
     }
     outer
-}
-
-/// What the uplink does with an outer packet before it asks the tunnel: the bytes behind the outer
-/// headers, when the packet is for `steer`.
-fn steered(steer: Steer, outer: &[u8]) -> Option<&[u8]> {
-    let (protocol, payload) = match Family::of_packet(outer)? {
-        Family::V4 => {
-            let ip = ipv4::View::new(outer).ok()?;
-            (ip.protocol(), ip.payload())
-        }
-        Family::V6 => {
-            let ip = ipv6::View::new(outer).ok()?;
-            let upper = ip.upper_layer().ok()?;
-            (upper.protocol, &ip.payload()[upper.offset - ipv6::LEN..])
-        }
-    };
-    match steer {
-        Steer::Protocol(p) => (p == protocol).then_some(payload),
-        Steer::Udp(port) if protocol == protocol::UDP => {
-            let udp = udp::View::new(payload).ok()?;
-            (udp.dst_port() == port).then_some(udp.payload())
-        }
-        Steer::Udp(_) => None,
-    }
 }
 
 #[test]

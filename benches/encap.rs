@@ -1,0 +1,127 @@
+//! Bytes: checksums, views, and every listed tunnel.
+//!
+//! Named action/family/case; `cargo bench --bench encap -- push` runs a part.
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use encap::wire::{Mac, checksum, ethernet, ipv4, ipv6, protocol, udp};
+use encap::{Configs, Ends, Family, Inner, Steer, Strip};
+use std::hint::black_box;
+
+criterion_main!(benches);
+criterion_group!(benches, checksums, views, tunnels);
+
+/// Lengths of an IPv4 header, of small and full packets, and of a super-frame.
+const LENGTHS: [usize; 5] = [20, 60, 1500, 8972, 65_000];
+
+fn checksums(c: &mut Criterion) {
+    let bytes: Vec<u8> = (0..65_000u32).map(|i| (i * 7) as u8).collect();
+    let mut group = c.benchmark_group("checksum");
+    for len in LENGTHS {
+        group.throughput(Throughput::Bytes(len as u64));
+        group.bench_with_input(BenchmarkId::new("sum", len), &bytes[..len], |b, bytes| {
+            b.iter(|| checksum::sum(black_box(bytes)));
+        });
+    }
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("update16/ttl", |b| {
+        b.iter(|| checksum::update16(black_box(0x1234), black_box(0x4011), black_box(0x3f11)));
+    });
+    group.finish();
+}
+
+fn views(c: &mut Criterion) {
+    let packet = packet();
+    c.bench_function("view/ipv4/verify", |b| {
+        b.iter(|| {
+            let ip = ipv4::View::new(black_box(&packet)).expect("an IPv4 packet");
+            (ip.verify(), ip.dst(), ip.ttl(), ip.protocol())
+        });
+    });
+    let mut ttl = packet.clone();
+    c.bench_function("set/ipv4/ttl", |b| b.iter(|| ipv4::decrement_ttl(black_box(&mut ttl))));
+}
+
+/// Every sample of every kind over both families; the plain sample of a kind is `push/vxlan/v4`.
+fn tunnels(c: &mut Criterion) {
+    let configs = Configs::samples();
+    let families = [
+        ("v4", ends("192.168.77.1", "192.168.77.2")),
+        ("v6", ends("2001:db8:77::1", "2001:db8:77::2")),
+    ];
+    for (name, tunnel) in configs.tunnels() {
+        for (family, ends) in &families {
+            let kind = tunnel.kind().name();
+            let case = if name == kind { (*family).to_owned() } else { format!("{family}-{name}") };
+            let encap = tunnel.encap(ends);
+            let packet = packet();
+            let mut outer = vec![0; encap.overhead()];
+            outer.extend_from_slice(&packet);
+            let inner = Inner { family: Family::V4, len: packet.len(), tos: 0, flow_hash: 7 };
+
+            c.bench_function(&format!("push/{kind}/{case}"), |b| {
+                b.iter(|| {
+                    let room = &mut black_box(&mut outer)[..encap.overhead()];
+                    black_box(&encap).push(room, black_box(&inner));
+                });
+            });
+            c.bench_function(&format!("resize/{kind}/{case}"), |b| {
+                b.iter(|| encap.resize(black_box(&mut outer), black_box(1450)));
+            });
+            encap.push(&mut outer[..encap.overhead()], &inner);
+            c.bench_function(&format!("pop/{kind}/{case}"), |b| {
+                b.iter(|| {
+                    let outer = black_box(&outer[..]);
+                    let payload = behind_outer(tunnel.steer(), outer);
+                    let popped = black_box(&tunnel).pop(payload).expect("the tunnel's own");
+                    let rest = &payload[popped.header_len..];
+                    let packet = match popped.strip {
+                        Strip::Ethernet => ethernet::View::new(rest).expect("a frame").payload(),
+                        Strip::Ip(_) => rest,
+                    };
+                    (popped.key, packet.len())
+                });
+            });
+        }
+    }
+}
+
+/// What the tunnel is asked about: the bytes behind the outer headers.
+#[inline]
+fn behind_outer(steer: Steer, outer: &[u8]) -> &[u8] {
+    let payload = match Family::of_packet(outer).expect("an IP packet") {
+        Family::V4 => ipv4::View::new(outer).expect("an IPv4 packet").payload(),
+        Family::V6 => ipv6::View::new(outer).expect("an IPv6 packet").payload(),
+    };
+    match steer {
+        Steer::Udp(_) => udp::View::new(payload).expect("a datagram").payload(),
+        Steer::Protocol(_) => payload,
+    }
+}
+
+/// An inner packet of 60 bytes.
+fn packet() -> Vec<u8> {
+    let mut packet = vec![0; 60];
+    ipv4::Header {
+        tos: 0,
+        total_len: 60,
+        ident: 0,
+        dont_fragment: true,
+        more_fragments: false,
+        fragment_offset: 0,
+        ttl: 64,
+        protocol: protocol::UDP,
+        src: [10, 244, 1, 2].into(),
+        dst: [10, 244, 2, 2].into(),
+    }
+    .emit(&mut packet);
+    packet
+}
+
+fn ends(local: &str, remote: &str) -> Ends {
+    Ends {
+        local: local.parse().expect("an address"),
+        remote: remote.parse().expect("an address"),
+        local_mac: Mac::derive("a"),
+        remote_mac: Mac::derive("b"),
+    }
+}
