@@ -3,7 +3,10 @@
 //! One folder each; [`Port`] is all that the worker knows of them. System calls that need `unsafe`
 //! are in a folder's `sys.rs` and nowhere else.
 
+pub mod device;
 pub mod mem;
+pub mod netns;
+pub mod tun;
 
 use pipeline::drops::{Counters, Reason};
 use pipeline::frame::{Batch, Frame, Link, Pool};
