@@ -10,8 +10,7 @@ use pipeline::frame::{Batch, Frame, GsoKind, HEADROOM, Link, Partial};
 use pipeline::snapshot::PortId;
 use pipeline::stages::port::REFUSED;
 use std::collections::VecDeque;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -86,48 +85,21 @@ fn tcp_between(kind: Kind, address: [&str; 2]) -> usize {
     needs_root();
     let (left, right) = (Netns::new(), Netns::new());
     let (mut a, mut b) = (create(&left, kind, "eth0"), create(&right, kind, "eth0"));
-    for (netns, address) in [(&left, address[0]), (&right, address[1])] {
-        let nodad = ["ip", "address", "add", address, "dev", "eth0"];
-        let extra: &[&str] = if address.contains(':') { &["nodad"] } else { &[] };
-        netns.run(&[&nodad, extra].concat());
-        netns.run(&["ip", "link", "set", "eth0", "up"]);
-    }
+    left.up("eth0", address[0]);
+    right.up("eth0", address[1]);
     let host = address[1].split('/').next().unwrap();
-    let listener = right.within(|| TcpListener::bind((host, 7000)).unwrap());
-    let data: Vec<u8> = (0..8_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let mut worker = Worker::new(4096);
-    let done = AtomicBool::new(false);
     let mut largest = 0;
-    thread::scope(|scope| {
-        let echo = scope.spawn(|| {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut content = Vec::new();
-            stream.read_to_end(&mut content).unwrap();
-            stream.write_all(&content).unwrap();
-        });
-        let client = scope.spawn(|| {
-            let mut stream = left.within(|| TcpStream::connect((host, 7000)).unwrap());
-            stream.write_all(&data).unwrap();
-            stream.shutdown(std::net::Shutdown::Write).unwrap();
-            let mut back = Vec::new();
-            stream.read_to_end(&mut back).unwrap();
-            done.store(true, Ordering::Relaxed);
-            back
-        });
-        let mut look = |frame: &mut Frame| {
-            if frame.meta.gso.kind != GsoKind::None {
-                assert!(frame.meta.partial.is_pending());
-                assert!(usize::from(frame.meta.gso.size) <= 1450 - 40);
-                largest = largest.max(frame.len());
-            }
-        };
-        until("TCP", || {
-            worker.forward(&mut a, &mut b, &mut look);
-            worker.forward(&mut b, &mut a, &mut look);
-            done.load(Ordering::Relaxed)
-        });
-        assert!(client.join().unwrap() == data, "the bytes came back as they were sent");
-        echo.join().unwrap();
+    let mut look = |frame: &mut Frame| {
+        if frame.meta.gso.kind != GsoKind::None {
+            assert!(frame.meta.partial.is_pending());
+            assert!(usize::from(frame.meta.gso.size) <= 1450 - 40);
+            largest = largest.max(frame.len());
+        }
+    };
+    io::tcp_there_and_back(&left, &right, host, || {
+        worker.forward(&mut a, &mut b, &mut look);
+        worker.forward(&mut b, &mut a, &mut look);
     });
     a.close(&mut worker.cx(0));
     b.close(&mut worker.cx(0));

@@ -1,14 +1,17 @@
 //! What the tests of ports share: namespaces of their own, and a worker's belongings.
-#![allow(dead_code, clippy::unwrap_used, missing_docs)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use cableway::io::{Port, PortCx, netns};
 use pipeline::drops::{Counters, Reason};
 use pipeline::frame::{Batch, Frame, Memory, Pool};
 use pipeline::snapshot::PortId;
 use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Long enough for anything here to happen on a busy machine.
@@ -47,7 +50,8 @@ impl Netns {
 
     /// Gives `device` an address and takes it up.
     pub fn up(&self, device: &str, address: &str) {
-        self.run(&["ip", "address", "add", address, "dev", device]);
+        let nodad: &[&str] = if address.contains(':') { &["nodad"] } else { &[] };
+        self.run(&[&["ip", "address", "add", address, "dev", device], nodad].concat());
         self.run(&["ip", "link", "set", device, "up"]);
     }
 }
@@ -134,8 +138,40 @@ pub fn until(what: &str, mut f: impl FnMut() -> bool) {
     let start = Instant::now();
     while !f() {
         assert!(start.elapsed() < PATIENCE, "{what}: did not happen");
-        std::thread::sleep(Duration::from_micros(50));
+        thread::yield_now();
     }
+}
+
+/// Sends some megabytes by TCP from `left` to the address `host` of `right` and back, while `turn` does a
+/// router's work between them.
+pub fn tcp_there_and_back(left: &Netns, right: &Netns, host: &str, mut turn: impl FnMut()) {
+    let listener = right.within(|| TcpListener::bind((host, 7000)).unwrap());
+    let random = |i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8;
+    let data: Vec<u8> = (0..8_000_000u32).map(random).collect();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let echo = scope.spawn(|| {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut content = Vec::new();
+            stream.read_to_end(&mut content).unwrap();
+            stream.write_all(&content).unwrap();
+        });
+        let client = scope.spawn(|| {
+            let mut stream = left.within(|| TcpStream::connect((host, 7000)).unwrap());
+            stream.write_all(&data).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            let mut back = Vec::new();
+            stream.read_to_end(&mut back).unwrap();
+            done.store(true, Ordering::Relaxed);
+            back
+        });
+        until("TCP", || {
+            turn();
+            done.load(Ordering::Relaxed)
+        });
+        assert!(client.join().unwrap() == data, "the bytes came back as they were sent");
+        echo.join().unwrap();
+    });
 }
 
 /// Whether a device of this name is there (in this thread's namespace).

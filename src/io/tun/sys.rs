@@ -175,16 +175,16 @@ impl Row {
 mod tests {
     use super::*;
     use pipeline::frame::Memory;
-    use std::io::Write;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixDatagram;
 
-    /// A pipe stands in for the device: one write is one frame.
-    fn through_a_pipe(row: &mut Row, pool: &mut Pool, len: usize) -> Read {
-        let (reader, writer) = rustix::pipe::pipe().unwrap();
-        rustix::pipe::fcntl_setpipe_size(&writer, 1 << 18).unwrap();
+    /// A socket stands in for the device: one datagram is one frame.
+    fn through_a_socket(row: &mut Row, pool: &mut Pool, len: usize) -> Read {
+        let (reader, writer) = UnixDatagram::pair().unwrap();
         let bytes: Vec<u8> = (0..vnet::LEN + len).map(|i| (i % 251) as u8).collect();
-        File::from(writer).write_all(&bytes).unwrap();
+        assert_eq!(writer.send(&bytes).unwrap(), bytes.len());
         assert!(row.fill(pool));
-        row.read(&File::from(reader), PortId(3)).unwrap()
+        row.read(&File::from(OwnedFd::from(reader)), PortId(3)).unwrap()
     }
 
     fn content(frame: &Frame) -> Vec<u8> {
@@ -196,7 +196,7 @@ mod tests {
         let mut pool = Pool::new(Memory::new(256, false).unwrap());
         let mut row = Row::new();
         for len in [1, 60, 1500, HEAD_ROOM, HEAD_ROOM + 1, HEAD_ROOM + TAIL_ROOM, 9000, 65_553] {
-            let Read::Frame(_, frame) = through_a_pipe(&mut row, &mut pool, len) else {
+            let Read::Frame(_, frame) = through_a_socket(&mut row, &mut pool, len) else {
                 panic!("{len} bytes are a frame")
             };
             let expected: Vec<u8> =
@@ -214,12 +214,12 @@ mod tests {
         let mut pool = Pool::new(Memory::new(64, false).unwrap());
         let mut held: Vec<_> = (0..60).map(|_| pool.alloc().unwrap()).collect();
         let mut row = Row::new();
-        let Read::Frame(_, frame) = through_a_pipe(&mut row, &mut pool, 3000) else {
+        let Read::Frame(_, frame) = through_a_socket(&mut row, &mut pool, 3000) else {
             panic!("two chunks of four suffice")
         };
         // Two chunks are left, which must move to the front of the row.
-        assert!(matches!(through_a_pipe(&mut row, &mut pool, 4000), Read::Truncated));
-        let Read::Frame(_, second) = through_a_pipe(&mut row, &mut pool, 3000) else {
+        assert!(matches!(through_a_socket(&mut row, &mut pool, 4000), Read::Truncated));
+        let Read::Frame(_, second) = through_a_socket(&mut row, &mut pool, 3000) else {
             panic!("two chunks of two suffice")
         };
         assert!(!row.fill(&mut pool), "no chunk is left");

@@ -1,0 +1,387 @@
+//! One `AF_XDP` socket: a device's queue, four rings, and the ledger of the chunks lent to the kernel.
+//!
+//! ```text
+//!           fill: empty chunks ->            tx: frames to send ->
+//!   us                            kernel                             kernel
+//!           rx: <- frames                    completion: <- chunks sent
+//! ```
+
+use super::ring::{AddressSlot, Consumer, Descriptor, DescriptorSlot, Producer};
+use super::sys::{self, Atomics, Lent, Shared, Which};
+use super::umem::{Mode, Refused, Umem};
+use crate::io::PortCx;
+use pipeline::frame::{Batch, CHUNK_SIZE, Frame, Pool};
+use pipeline::stages::port::REFUSED;
+use rustix::io::Errno;
+use rustix::net::sockopt::{
+    set_socket_send_buffer_size, set_socket_send_buffer_size_force,
+    set_xdp_rx_ring_size, set_xdp_tx_ring_size, set_xdp_umem_completion_ring_size,
+    set_xdp_umem_fill_ring_size, xdp_mmap_offsets, xdp_statistics,
+};
+use rustix::net::xdp::{XdpRingOffset, XdpStatistics};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
+};
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Chunks that a frame may have: one for the linear part of an skb and `MAX_SKB_FRAGS` others.
+const MAX_CHUNKS: usize = 18;
+
+/// What the kernel accounts to the socket for a frame in flight: an skb with a page for the data.
+const SKB_BYTES: usize = 4096;
+
+/// Send calls in a row for one turn of the worker: what is then still in the ring waits for the next.
+const KICKS: usize = 8;
+
+/// What to open.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Options {
+    /// The device's index.
+    pub(super) device: u32,
+    /// Its queue.
+    pub(super) queue: u32,
+    /// Slots of each ring.
+    pub(super) ring: u32,
+    /// Chunks in the fill ring of a quiet socket.
+    pub(super) fill: u32,
+    /// How to bind.
+    pub(super) mode: Mode,
+}
+
+/// What went wrong.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum OpenError {
+    /// `socket` itself.
+    Socket(Errno),
+    /// The registration of the UMEM.
+    Register(Errno),
+    /// The binding.
+    Bind(Errno),
+    /// The rings.
+    Rings(Errno),
+}
+
+/// An open socket.
+#[derive(Debug)]
+pub(super) struct Socket {
+    fd: Arc<OwnedFd>,
+    rx: Consumer<DescriptorSlot>,
+    tx: Producer<DescriptorSlot>,
+    fill: Producer<AddressSlot>,
+    completion: Consumer<AddressSlot>,
+    lent: Lent,
+    /// Chunks sent or to be sent that have not come back.
+    sending: u32,
+    level: FillLevel,
+    /// A frame of which the last piece has not been received.
+    partial: Option<Frame>,
+    /// Whether frames may have several chunks.
+    chains: bool,
+}
+
+impl Socket {
+    pub(super) fn open(umem: &Umem, options: &Options) -> Result<Socket, OpenError> {
+        let Options { device, queue, ring, mode, .. } = *options;
+        let fd = socket_with(AddressFamily::XDP, SocketType::RAW, SocketFlags::CLOEXEC, None)
+            .map_err(OpenError::Socket)?;
+        let fd = Arc::new(fd);
+        set_xdp_rx_ring_size(&fd, ring)
+            .and_then(|()| set_xdp_tx_ring_size(&fd, ring))
+            .and_then(|()| set_xdp_umem_fill_ring_size(&fd, ring))
+            .and_then(|()| set_xdp_umem_completion_ring_size(&fd, ring))
+            .map_err(OpenError::Rings)?;
+        let offsets = xdp_mmap_offsets(&fd).map_err(OpenError::Rings)?;
+        let chains = umem.bind(&fd, device, queue, mode).map_err(|refused| match refused {
+            Refused::Register(errno) => OpenError::Register(errno),
+            Refused::Bind(errno) => OpenError::Bind(errno),
+        })?;
+        raise_send_limits(&fd, ring);
+        Ok(Socket {
+            rx: Consumer::new(map(&fd, Which::Rx, &offsets.rx, ring)?),
+            tx: Producer::new(map(&fd, Which::Tx, &offsets.tx, ring)?),
+            fill: Producer::new(map(&fd, Which::Fill, &offsets.fr, ring)?),
+            completion: Consumer::new(map(&fd, Which::Completion, &offsets.cr, ring)?),
+            lent: Lent::new(umem.memory()),
+            sending: 0,
+            level: FillLevel::new(options.fill, ring),
+            partial: None,
+            chains,
+            fd,
+        })
+    }
+
+    pub(super) fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
+    pub(super) fn chains(&self) -> bool {
+        self.chains
+    }
+
+    /// Takes what has arrived, as far as `batch` has room, and gives the kernel empty chunks for it.
+    #[inline]
+    pub(super) fn receive(&mut self, batch: &mut Batch, cx: &mut PortCx<'_>) {
+        while batch.room() > 0 {
+            let Some(descriptor) = self.rx.pop() else { break };
+            let Descriptor { address, len, continued } = descriptor;
+            let chunk = self.lent.reclaim(address).expect("the kernel has what it hands back");
+            let (offset, len) = (address as usize % CHUNK_SIZE, len as usize);
+            let frame = match self.partial.take() {
+                None => Frame::new(chunk, offset, len, cx.id),
+                Some(mut frame) => {
+                    frame.chain(chunk, offset, len);
+                    frame
+                }
+            };
+            if continued {
+                self.partial = Some(frame);
+            } else {
+                batch.push(frame);
+            }
+        }
+        self.rx.release();
+        self.refill(cx.pool);
+    }
+
+    /// Tops the fill ring up.
+    #[inline]
+    pub(super) fn refill(&mut self, pool: &mut Pool) {
+        let wanted = self.level.wanted(self.fill.pending());
+        for _ in 0..wanted {
+            // Without chunks the kernel will drop, and count it.
+            let Some(chunk) = pool.alloc() else { break };
+            self.fill.push(self.lent.lend(chunk));
+        }
+        if wanted > 0 {
+            self.fill.publish();
+            // Drivers that do zero-copy may sleep when they run out of chunks.
+            if self.fill.needs_wakeup() {
+                let _ = self.ask();
+            }
+        }
+    }
+
+    /// Puts frames from the front of `queue` into the ring, as far as it has room, and tells the kernel.
+    /// Returns how many there were.
+    #[inline]
+    pub(super) fn transmit(
+        &mut self,
+        queue: &mut VecDeque<Frame>,
+        max_len: usize,
+        cx: &mut PortCx<'_>,
+    ) -> io::Result<usize> {
+        self.reclaim(cx.pool);
+        let mut sent = 0;
+        while let Some(frame) = queue.front() {
+            let chunks = if frame.is_chained() { frame.chunks() } else { 1 };
+            // The kernel would skip a descriptor that it does not like, and never give the chunk back.
+            let fits = !frame.is_empty() && frame.len() <= max_len;
+            let fits = fits && (chunks == 1 || self.chains && chunks <= MAX_CHUNKS);
+            if fits && self.tx.free(chunks as u32) < chunks as u32 {
+                break;
+            }
+            let Some(frame) = queue.pop_front() else { break };
+            if fits {
+                self.push(frame, cx.pool);
+                sent += 1;
+            } else {
+                cx.discard(frame, REFUSED);
+            }
+        }
+        if sent > 0 {
+            self.tx.publish();
+        }
+        self.kick(cx.pool)?;
+        Ok(sent)
+    }
+
+    /// Puts one frame into the ring, which has room for its chunks.
+    #[inline]
+    fn push(&mut self, frame: Frame, pool: &mut Pool) {
+        let mut left = frame.len();
+        frame.into_chunks(|chunk, offset, len| {
+            if len == 0 {
+                // A descriptor must not be empty.
+                return pool.free(chunk);
+            }
+            left -= len;
+            let address = self.lent.lend(chunk) + offset as u64;
+            self.tx.push(Descriptor { address, len: len as u32, continued: left > 0 });
+            self.sending += 1;
+        });
+    }
+
+    /// Takes back the chunks of what was sent.
+    #[inline]
+    pub(super) fn reclaim(&mut self, pool: &mut Pool) {
+        if self.sending == 0 {
+            return;
+        }
+        while let Some(address) = self.completion.pop() {
+            let chunk = self.lent.reclaim(address).expect("the kernel has what it hands back");
+            pool.free(chunk);
+            self.sending -= 1;
+        }
+        self.completion.release();
+    }
+
+    /// Makes the kernel send what is in the ring: in copy mode it does so within this call, up to its
+    /// budget, its own ring's room and the socket's send buffer.
+    #[inline]
+    pub(super) fn kick(&mut self, pool: &mut Pool) -> io::Result<()> {
+        if self.sending == 0 {
+            return Ok(());
+        }
+        let mut before = self.tx.pending();
+        for _ in 0..KICKS {
+            if before == 0 || !self.tx.needs_wakeup() {
+                break;
+            }
+            match send(&self.fd, &[], SendFlags::DONTWAIT) {
+                // The device is down; the frames wait.
+                Err(Errno::NETDOWN) => break,
+                // The device is gone, or another error that will not pass.
+                Err(e @ (Errno::NXIO | Errno::BADF | Errno::NOTSOCK)) => return Err(e.into()),
+                // There is more to do, or (EBUSY) the device dropped a frame, which it counts.
+                _ => {}
+            }
+            let after = self.tx.pending();
+            if after == before {
+                break;
+            }
+            before = after;
+            self.reclaim(pool);
+        }
+        Ok(())
+    }
+
+    /// Wakes the receiving side of the driver, which also tells whether the device is still there.
+    fn ask(&self) -> rustix::io::Result<()> {
+        recv(&self.fd, &mut [0u8; 0][..], RecvFlags::DONTWAIT).map(drop)
+    }
+
+    /// Whether the socket's device was removed.
+    pub(super) fn is_orphaned(&self) -> bool {
+        matches!(self.ask(), Err(Errno::NXIO))
+    }
+
+    /// Lets the fill ring shrink if the last period was quiet.
+    pub(super) fn settle_fill_level(&mut self) {
+        self.level.settle();
+    }
+
+    pub(super) fn statistics(&self) -> Option<XdpStatistics> {
+        xdp_statistics(&self.fd).ok()
+    }
+
+    /// Sends what is in the ring, closes the socket, and takes all chunks back.
+    ///
+    /// In zero-copy mode the kernel releases the queue some time after `close` has returned, and the
+    /// device may write until then: those chunks stay lost, a few for each port removed.
+    pub(super) fn close(mut self, mode: Mode, pool: &mut Pool) {
+        let deadline = Instant::now() + Duration::from_millis(50);
+        while self.sending > 0 && Instant::now() < deadline {
+            self.reclaim(pool);
+            if self.kick(pool).is_err() {
+                break;
+            }
+            if self.sending > 0 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        if let Some(frame) = self.partial.take() {
+            frame.free(pool);
+        }
+        let Socket { fd, mut lent, .. } = self;
+        let closed = Arc::try_unwrap(fd).map(drop).is_ok();
+        if closed && mode == Mode::Copy {
+            lent.reclaim_all(pool);
+        }
+    }
+}
+
+fn map<S: Atomics>(
+    fd: &OwnedFd,
+    which: Which,
+    offsets: &XdpRingOffset,
+    size: u32,
+) -> Result<Shared<S>, OpenError> {
+    Shared::map(fd, which, offsets, size)
+        .map_err(|e| OpenError::Rings(Errno::from_io_error(&e).unwrap_or(Errno::NOSYS)))
+}
+
+/// So that one send call can empty the ring. All of it is only for speed: older kernels lack the
+/// budget, and an unprivileged process has its limit.
+fn raise_send_limits(fd: &OwnedFd, ring: u32) {
+    let _ = sys::set_tx_budget(fd, ring);
+    let bytes = ring as usize * SKB_BYTES;
+    if set_socket_send_buffer_size_force(fd, bytes).is_err() {
+        let _ = set_socket_send_buffer_size(fd, bytes);
+    }
+}
+
+/// How many chunks the fill ring should hold: few for a quiet socket, as there may be hundreds; twice
+/// as many whenever more than half were used up between two looks; half as many again after a period
+/// in which three quarters were never touched.
+#[derive(Debug)]
+struct FillLevel {
+    min: u32,
+    max: u32,
+    now: u32,
+    /// The lowest level seen in this period.
+    low: u32,
+}
+
+impl FillLevel {
+    fn new(min: u32, max: u32) -> FillLevel {
+        let min = min.clamp(1, max);
+        FillLevel { min, max, now: min, low: min }
+    }
+
+    /// How many chunks to add to `pending`. Small amounts wait, for the sake of the shared cache line.
+    #[inline]
+    fn wanted(&mut self, pending: u32) -> u32 {
+        self.low = self.low.min(pending);
+        if pending < self.now / 2 {
+            self.now = (self.now * 2).min(self.max);
+        }
+        let missing = self.now.saturating_sub(pending);
+        if missing >= self.now / 8 { missing } else { 0 }
+    }
+
+    fn settle(&mut self) {
+        if self.low >= self.now - self.now / 4 {
+            self.now = (self.now / 2).max(self.min);
+        }
+        self.low = self.now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::FillLevel;
+
+    #[test]
+    fn the_fill_level_follows_the_load() {
+        let mut level = FillLevel::new(64, 512);
+        assert_eq!(level.wanted(64), 0);
+        assert_eq!(level.wanted(60), 0, "a few frames are not worth a write");
+        assert_eq!(level.wanted(40), 24);
+        assert_eq!(level.wanted(10), 118, "the level doubles");
+        assert_eq!(level.wanted(0), 256);
+        assert_eq!(level.wanted(0), 512);
+        assert_eq!(level.wanted(0), 512, "the ring's size is the limit");
+        level.settle();
+        assert_eq!(level.wanted(500), 0);
+        level.settle();
+        assert_eq!(level.wanted(256), 0, "half the level after a quiet period");
+        for _ in 0..9 {
+            level.settle();
+        }
+        assert_eq!(level.wanted(0), 128);
+    }
+}
