@@ -10,10 +10,15 @@
 //! Nothing here looks at the machine, so `cableway check` tells on a laptop what the node would
 //! say. What does not exist there, `cableway run` finds out.
 
+mod draft;
 mod error;
 mod parse;
 mod port;
 mod remote;
+mod sense;
+mod shape;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use error::{Errors, Fault, LoadError};
@@ -115,8 +120,8 @@ pub struct Memory {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Uplink {
-    /// The device. Its addresses and routes stay with the kernel, as does all of its traffic that
-    /// is not a tunnel's.
+    /// The name of the device. Its addresses and routes stay with the kernel, as does all of its
+    /// traffic that is not a tunnel's.
     pub device: DeviceName,
     /// How the XDP program is attached to it.
     #[serde(default)]

@@ -1,7 +1,14 @@
 //! From text to a [`Config`], or to all of its errors.
 
-use super::{Config, Errors, Fault, LoadError};
+use super::draft::Draft;
+use super::{Config, Errors, LoadError, sense, shape};
 use std::path::Path;
+
+/// Errors of values after which the rest of a file is not looked at.
+const LIMIT: usize = 100;
+
+/// What is checked in place of a `[node]` that is not there or is not valid.
+const STAND_IN: &str = "node.name = '-'";
 
 impl Config {
     /// Reads and checks a file.
@@ -15,22 +22,84 @@ impl Config {
 
     /// Checks the text of a file, which errors call `file`.
     pub fn parse(text: &str, file: &str) -> Result<Config, Errors> {
-        toml::from_str(text).map_err(|error| {
-            let before = &text[..error.span().map_or(0, |span| span.start)];
-            let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-            Errors {
-                file: file.into(),
-                faults: vec![Fault {
-                    line: before.matches('\n').count() + 1,
-                    column: before[line_start..].chars().count() + 1,
-                    message: error.message().into(),
-                }],
+        let mut draft = Draft::new(text);
+        if draft.is_sound() {
+            shape::check(&mut draft, Config::schema().as_value());
+            if let Some(config) = values(&mut draft) {
+                sense::check(&mut draft, &config);
+                if draft.is_sound() {
+                    return Ok(config);
+                }
             }
-        })
+        }
+        Err(Errors { file: file.into(), faults: draft.into_faults() })
+    }
+
+    /// The JSON schema of a config.
+    pub fn schema() -> schemars::Schema {
+        schemars::schema_for!(Config)
     }
 
     /// The config as TOML.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("a config is tables, lists, texts, integers and booleans")
+    }
+}
+
+/// Reads the draft, and where it has errors what is left when all that is wrong is cut out; `None`
+/// when that leads nowhere.
+fn values(draft: &mut Draft<'_>) -> Option<Config> {
+    let mut errors = 0;
+    loop {
+        draft.stand_in(STAND_IN);
+        let error = match draft.read() {
+            Ok(config) if draft.is_sound() => return Some(config),
+            Ok(_) => break,
+            Err(error) => error,
+        };
+        // A section that lost a key was reported when it did. All that it says was read before
+        // the reader found that the key is not there.
+        let span = error.span().unwrap_or(0..0);
+        let known = draft.is_broken(&span);
+        let key = draft.cut(&span);
+        if !known {
+            draft.fault(span, message(key.as_deref(), error.message()));
+            errors += 1;
+        }
+        if errors == LIMIT || key.is_none() {
+            return None;
+        }
+    }
+    draft.prune();
+    draft.stand_in(STAND_IN);
+    draft.read().ok()
+}
+
+/// An error of serde in our words.
+fn message(key: Option<&str>, serde: &str) -> String {
+    let text = ["invalid type: ", "invalid value: "].iter().find_map(|p| serde.strip_prefix(p));
+    let text = match text.and_then(|text| text.split_once(", expected ")) {
+        Some((found, expected)) => format!("found {}; expected {}", plain(found), plain(expected)),
+        None => serde.to_owned(),
+    };
+    match key {
+        Some(key) => format!("`{key}`: {text}"),
+        None => text,
+    }
+}
+
+/// What serde calls a thing, as a reader of TOML knows it.
+fn plain(name: &str) -> &str {
+    match name {
+        "map" => "a table",
+        "sequence" | "a sequence" => "a list",
+        "i64" | "u64" => "an integer",
+        "u8" => "an integer from 0 to 255",
+        "u16" => "an integer from 0 to 65535",
+        "a nonzero u8" => "an integer from 1 to 255",
+        "a nonzero u16" => "an integer from 1 to 65535",
+        "path string" => "a path",
+        _ if name.starts_with("struct ") => "a table",
+        _ => name,
     }
 }

@@ -1,0 +1,416 @@
+//! Whether what a config says holds together: names that are used twice or that nothing has,
+//! addresses in two places, and the like.
+//!
+//! A section with faults of its own is not in the config that is looked at here. What refers to it
+//! is not called wrong for that.
+
+use super::draft::{Draft, Span};
+use super::shape::either;
+use super::{Config, Kind, Name, Port, Via};
+use encap::wire::Mac;
+use encap::{Steer, Tunnel};
+use ipnet::IpNet;
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::hash::Hash;
+use std::net::IpAddr;
+use toml::de::{DeTable, DeValue};
+
+/// The least MTU of a link that carries IPv6, RFC 8200 §5.
+const IPV6_MIN_MTU: u32 = 1280;
+
+/// Reports what does not hold together.
+pub(super) fn check(draft: &mut Draft<'_>, config: &Config) {
+    let mut sense = Sense { draft, config };
+    sense.workers();
+    sense.uplinks();
+    sense.tunnels();
+    sense.gateway();
+    sense.ports();
+    sense.devices();
+    sense.peers();
+    sense.destinations();
+    sense.routes();
+}
+
+/// Where in a config something stands.
+#[derive(Clone)]
+struct Path(Vec<Step>);
+
+#[derive(Clone)]
+enum Step {
+    Key(&'static str),
+    Index(usize),
+}
+
+/// The section or list of this name.
+fn at(key: &'static str) -> Path {
+    Path(vec![Step::Key(key)])
+}
+
+impl Path {
+    fn key(mut self, key: &'static str) -> Self {
+        self.0.push(Step::Key(key));
+        self
+    }
+
+    fn index(mut self, i: usize) -> Self {
+        self.0.push(Step::Index(i));
+        self
+    }
+
+    /// Its place in the text. What was left to its default has none, so the last step that has
+    /// one counts.
+    fn span(&self, root: &DeTable<'_>) -> Span {
+        let mut span = 0..0;
+        let mut value: Option<&DeValue<'_>> = None;
+        for step in &self.0 {
+            let next = match (step, value) {
+                (Step::Key(key), None) => root.get(*key),
+                (Step::Key(key), Some(DeValue::Table(table))) => table.get(*key),
+                (Step::Index(i), Some(DeValue::Array(list))) => list.get(*i),
+                _ => None,
+            };
+            let Some(next) = next else { break };
+            span = next.span();
+            value = Some(next.get_ref());
+        }
+        span
+    }
+}
+
+struct Sense<'d, 't, 'c> {
+    draft: &'d mut Draft<'t>,
+    config: &'c Config,
+}
+
+impl<'c> Sense<'_, '_, 'c> {
+    fn fault(&mut self, path: Path, message: String) {
+        let span = path.span(self.draft.root());
+        self.draft.fault(span, message);
+    }
+
+    fn line(&self, path: &Path) -> usize {
+        self.draft.position(path.span(self.draft.root()).start).0
+    }
+
+    /// Reports each item that was there before; `describe` says what was found, and what is
+    /// expected.
+    fn unique<K: Eq + Hash>(
+        &mut self,
+        items: impl IntoIterator<Item = (K, Path)>,
+        describe: impl Fn(&K) -> (String, &'static str),
+    ) {
+        let mut first = HashMap::new();
+        for (item, path) in items {
+            if let Some(earlier) = first.get(&item) {
+                let ((found, expected), line) = (describe(&item), self.line(earlier));
+                self.fault(path, format!("{found}, the first on line {line}; expected {expected}"));
+            } else {
+                first.insert(item, path);
+            }
+        }
+    }
+
+    fn workers(&mut self) {
+        let cores = &self.config.workers.cores;
+        let path = at("workers").key("cores");
+        if cores.is_empty() {
+            let message =
+                "there is no core; expected at least one, for nothing is forwarded without";
+            self.fault(path.clone(), message.into());
+        }
+        let items = cores.iter().enumerate().map(|(i, core)| (core.get(), path.clone().index(i)));
+        self.unique(items, |core| (format!("core {core} is there twice"), "each core once"));
+    }
+
+    fn uplinks(&mut self) {
+        let config = self.config;
+        if let ([], [_, ..], false) =
+            (&config.uplink[..], &config.peer[..], self.draft.is_faulty("uplink"))
+        {
+            let message =
+                "there are peers, but no uplink to reach them by; expected an `[[uplink]]`";
+            self.fault(at("peer").index(0), message.into());
+        }
+    }
+
+    fn tunnels(&mut self) {
+        let mut counts = HashMap::new();
+        let tunnels: Vec<(&str, Tunnel, Path)> = self
+            .config
+            .tunnel
+            .tunnels()
+            .map(|(name, tunnel)| {
+                let kind = tunnel.kind().name();
+                let count: &mut usize = counts.entry(kind).or_default();
+                let path = at("tunnel").key(kind).index(*count);
+                *count += 1;
+                (name, tunnel, path)
+            })
+            .collect();
+        for (name, tunnel, path) in &tunnels {
+            if let Err(error) = name.parse::<Name>() {
+                self.fault(path.clone().key("name"), format!("`name`: {error}"));
+            }
+            self.station(tunnel.mac(), path.clone().key("mac"));
+        }
+        let names = tunnels.iter().map(|(name, _, path)| (*name, path.clone().key("name")));
+        self.unique(names, |name| {
+            (format!("a second tunnel is named `{name}`"), "a `name` of its own")
+        });
+        let keys =
+            tunnels.iter().map(|(_, tunnel, path)| ((tunnel.steer(), tunnel.key()), path.clone()));
+        self.unique(keys, |&(steer, key)| {
+            let steer = match steer {
+                Steer::Udp(port) => format!("UDP port {port}"),
+                Steer::Protocol(protocol) => format!("IP protocol {protocol}"),
+            };
+            (format!("a second tunnel has {steer} and network {key}"), "another port or network")
+        });
+    }
+
+    fn gateway(&mut self) {
+        let gateway = &self.config.gateway;
+        let path = at("gateway").key("addresses");
+        let items = gateway.addresses.iter().enumerate();
+        let items = items.map(|(i, address)| (address.ip(), path.clone().index(i)));
+        self.unique(items, |ip| (format!("{ip} is there twice"), "each address once"));
+        self.station(gateway.mac, at("gateway").key("mac"));
+    }
+
+    /// A MAC that must be a station's.
+    fn station(&mut self, mac: Option<Mac>, path: Path) {
+        if let Some(mac) = mac.filter(|mac| !mac.is_unicast()) {
+            let what = if mac.is_multicast() { "a group's address" } else { "no address" };
+            let message = format!(
+                "`{mac}` is {what}; expected a station's, with an even first byte such as 02"
+            );
+            self.fault(path, message);
+        }
+    }
+
+    fn ports(&mut self) {
+        let ports = &self.config.port;
+        let names = ports.iter().enumerate();
+        let names = names.map(|(i, port)| (&port.name, at("port").index(i).key("name")));
+        self.unique(names, |name| {
+            (format!("a second port is named `{name}`"), "a `name` of its own")
+        });
+        for (i, port) in ports.iter().enumerate() {
+            self.port(port, at("port").index(i));
+        }
+        let addresses = ports.iter().enumerate().flat_map(|(i, port)| {
+            let path = at("port").index(i).key("addresses");
+            let addresses = port.addresses.iter().enumerate();
+            addresses.map(move |(j, address)| (address.ip(), path.clone().index(j)))
+        });
+        self.unique(addresses, |ip| (format!("{ip} is there twice"), "each address on one port"));
+    }
+
+    fn port(&mut self, port: &'c Port, path: Path) {
+        let name = &port.name;
+        let veth_only =
+            [("host-device", port.host_device.is_some()), ("attach", port.attach.is_some())];
+        for (key, _) in veth_only.iter().filter(|(_, set)| *set && port.kind != Kind::AfXdp) {
+            let message = format!("`{key}` is of ports of kind \"af_xdp\" only; leave it out");
+            self.fault(path.clone().key(key), message);
+        }
+        if port.addresses.is_empty() && port.check_source {
+            let message = format!(
+                "port `{name}` has no addresses, so all that it sends is dropped; expected \
+                 `addresses`, or `check-source = false`"
+            );
+            self.fault(path.clone(), message);
+        }
+        let v6 = port.addresses.iter().position(|address| address.ip().is_ipv6());
+        if v6.is_some() && port.mtu.get() < IPV6_MIN_MTU {
+            let message = format!(
+                "port `{name}` has an IPv6 address and an MTU of {}; expected {IPV6_MIN_MTU} or \
+                 more (RFC 8200)",
+                port.mtu.get()
+            );
+            self.fault(path.clone().key("mtu"), message);
+        }
+        for (j, address) in port.addresses.iter().enumerate() {
+            let gateways = &self.config.gateway.addresses;
+            if let Some(k) = gateways.iter().position(|gateway| gateway.ip() == address.ip()) {
+                let line = self.line(&at("gateway").key("addresses").index(k));
+                let message = format!(
+                    "{} is a gateway address (line {line}); expected one that is the pod's own",
+                    address.ip()
+                );
+                self.fault(path.clone().key("addresses").index(j), message);
+            }
+        }
+        self.gateways(port, path.key("routes"));
+    }
+
+    /// A port that has Ethernet needs a gateway of each family that it has routes of.
+    fn gateways(&mut self, port: &Port, path: Path) {
+        for (family, v6) in [("IPv4", false), ("IPv6", true)] {
+            let is = |ip: IpAddr| ip.is_ipv6() == v6;
+            let routes = port.effective_routes().iter().any(|net| is(net.addr()));
+            let gateway = self.config.gateway.addresses.iter().any(|gateway| is(gateway.ip()));
+            if routes && !gateway && port.kind != Kind::Tun {
+                let message = format!(
+                    "port `{}` has {family} routes and no gateway; expected an {family} address in \
+                     `addresses` of `[gateway]`, or `routes` without {family}",
+                    port.name
+                );
+                self.fault(path.clone(), message);
+            }
+        }
+    }
+
+    /// No two of a name in one namespace.
+    fn devices(&mut self) {
+        let config = self.config;
+        let uplinks = config.uplink.iter().enumerate();
+        let uplinks = uplinks.map(|(i, uplink)| {
+            ((None, uplink.device.clone()), at("uplink").index(i).key("device"))
+        });
+        let ports = config.port.iter().enumerate().flat_map(|(i, port)| {
+            let path = at("port").index(i);
+            let own = ((port.netns.as_ref(), port.device.clone()), path.clone().key("device"));
+            let host = port.host_end().map(|host| ((None, host), path.key("host-device")));
+            std::iter::once(own).chain(host)
+        });
+        self.unique(uplinks.chain(ports), |(netns, device)| {
+            let place = match netns {
+                Some(netns) => format!("in namespace `{netns}`"),
+                None => "in Cableway's own namespace".to_owned(),
+            };
+            (format!("a second device is named `{device}` {place}"), "another name")
+        });
+    }
+
+    fn peers(&mut self) {
+        let config = self.config;
+        let each = || config.peer.iter().enumerate().map(|(i, peer)| (peer, at("peer").index(i)));
+        self.unique(each().map(|(peer, path)| (&peer.name, path.key("name"))), |name| {
+            (format!("a second peer is named `{name}`"), "a `name` of its own")
+        });
+        let ends = each().map(|(p, path)| ((&p.tunnel, p.address), path.key("address")));
+        self.unique(ends, |(tunnel, address)| {
+            let found = format!("a second peer of tunnel `{tunnel}` is at {address}");
+            (found, "an address of its own")
+        });
+        let tunnels: Vec<&str> = config.tunnel.tunnels().map(|(name, _)| name).collect();
+        for (peer, path) in each() {
+            let name = &peer.name;
+            if *name == config.node.name {
+                let message =
+                    format!("peer `{name}` is this node itself; expected another node's name");
+                self.fault(path.clone().key("name"), message);
+            }
+            if !tunnels.contains(&peer.tunnel.as_str()) && !self.draft.is_faulty("tunnel") {
+                let message = unknown("tunnel", &peer.tunnel, &tunnels);
+                self.fault(path.clone().key("tunnel"), message);
+            }
+            if matches!(peer.address.ip(), IpAddr::V6(v6) if v6.is_unicast_link_local()) {
+                let message = format!(
+                    "{} is a link-local address; expected one that can be routed to",
+                    peer.address
+                );
+                self.fault(path.clone().key("address"), message);
+            }
+            if peer.subnets.is_empty() {
+                let message = format!(
+                    "peer `{name}` has no subnets, so nothing is routed to it; expected at least one"
+                );
+                self.fault(path.clone().key("subnets"), message);
+            }
+            self.station(peer.vtep_mac, path.key("vtep-mac"));
+        }
+    }
+
+    /// Each address lies behind one peer, and each prefix is routed to one place.
+    fn destinations(&mut self) {
+        let config = self.config;
+        let hosts = config.port.iter().enumerate().flat_map(|(i, port)| {
+            let path = at("port").index(i).key("addresses");
+            let addresses = port.addresses.iter().enumerate();
+            addresses.map(move |(j, address)| (address.host(), path.clone().index(j)))
+        });
+        let mut subnets: Vec<(IpNet, &Name, Path)> = Vec::new();
+        for (i, peer) in config.peer.iter().enumerate() {
+            let path = at("peer").index(i).key("subnets");
+            let nets = peer.subnets.iter().enumerate();
+            subnets.extend(nets.map(|(j, net)| (net.net(), &peer.name, path.clone().index(j))));
+        }
+        let routes = config.route.iter().enumerate();
+        let routes = routes.map(|(i, r)| (r.prefix.net(), at("route").index(i).key("prefix")));
+
+        let mut known: HashMap<IpNet, Path> = hosts.collect();
+        let own = subnets.iter().filter(|(net, ..)| known.contains_key(net));
+        let own: Vec<_> = own.map(|(net, _, path)| (*net, path.clone())).collect();
+        self.overlaps(&mut subnets);
+        for (net, path) in own {
+            self.routed(net, path, &known);
+        }
+        known.extend(subnets.into_iter().map(|(net, _, path)| (net, path)));
+        for (net, path) in routes {
+            self.routed(net, path.clone(), &known);
+            known.entry(net).or_insert(path);
+        }
+    }
+
+    /// Reports a prefix that is among the known ones.
+    fn routed(&mut self, net: IpNet, path: Path, known: &HashMap<IpNet, Path>) {
+        if let Some(first) = known.get(&net) {
+            let line = self.line(first);
+            let message = format!("line {line} already says where {net} is; expected one place");
+            self.fault(path, message);
+        }
+    }
+
+    /// Reports subnets that lie within another, and sorts them.
+    fn overlaps(&mut self, subnets: &mut [(IpNet, &Name, Path)]) {
+        // A prefix that contains others then stands before them.
+        subnets.sort_by_key(|(net, ..)| *net);
+        let mut outer: Option<&(IpNet, &Name, Path)> = None;
+        for subnet in subnets.iter() {
+            let (net, peer, path) = subnet;
+            match outer {
+                Some((around, whose, first)) if around.contains(net) => {
+                    let line = self.line(first);
+                    let message = format!(
+                        "{net} of peer `{peer}` overlaps with {around} of `{whose}`, on line \
+                         {line}; expected each address behind one peer"
+                    );
+                    self.fault(path.clone(), message);
+                }
+                _ => outer = Some(subnet),
+            }
+        }
+    }
+
+    fn routes(&mut self) {
+        let config = self.config;
+        for (i, route) in config.route.iter().enumerate() {
+            let (list, name, known): (_, _, Vec<&str>) = match &route.via {
+                Via::Unreachable | Via::Blackhole => continue,
+                Via::Peer(name) => {
+                    ("peer", name, config.peer.iter().map(|p| p.name.as_str()).collect())
+                }
+                Via::Port(name) => {
+                    ("port", name, config.port.iter().map(|p| p.name.as_str()).collect())
+                }
+            };
+            if !known.contains(&name.as_str()) && !self.draft.is_faulty(list) {
+                self.fault(at("route").index(i).key("via").key(list), unknown(list, name, &known));
+            }
+        }
+    }
+}
+
+fn unknown(what: &str, name: impl Display, known: &[&str]) -> String {
+    let expected = match known {
+        [] => format!("expected the name of a {what}, of which there is none"),
+        _ => {
+            format!("expected {}", either(known.iter().map(|known| format!("`{known}`")).collect()))
+        }
+    };
+    format!("there is no {what} `{name}`; {expected}")
+}
