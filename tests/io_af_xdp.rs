@@ -178,7 +178,8 @@ fn odd_packets_are_left_to_the_kernel() {
         frame
     };
     let udp = [0, 5, 0x21, 0x18, 0, 8, 0, 0]; // to port 8472
-    let extension = |next: u8, words: u8| [&[next, words][..], &vec![0; 6 + 8 * words as usize]].concat();
+    let extension =
+        |next: u8, words: u8| [&[next, words][..], &vec![0; 6 + 8 * words as usize]].concat();
 
     let ours = [
         udp4(8472),
@@ -191,21 +192,21 @@ fn odd_packets_are_left_to_the_kernel() {
     ];
     let not_ours = [
         udp4(8471),
-        with(udp4(8472), 30, &[10, 8, 0, 3]),        // another address
-        with(udp4(8472), 20, &[0x20, 0]),            // the first fragment
-        with(udp4(8472), 20, &[0, 1]),               // a later one
-        insert(udp4(8472), 12, &[0x81, 0, 0, 1]),    // a VLAN tag
+        with(udp4(8472), 30, &[10, 8, 0, 3]), // another address
+        with(udp4(8472), 20, &[0x20, 0]),     // the first fragment
+        with(udp4(8472), 20, &[0, 1]),        // a later one
+        insert(udp4(8472), 12, &[0x81, 0, 0, 1]), // a VLAN tag
         with(insert(udp4(8472), 34, &[1; 4]), 14, &[0x46]), // an IPv4 option
-        with(udp4(8472), 23, &[47]),                 // GRE, which is asked for over IPv6 only
-        udp4(8472)[..40].to_vec(),                   // ends within the UDP header
-        udp4(8472)[..30].to_vec(),                   // ends within the IP header
+        with(udp4(8472), 23, &[47]),          // GRE, which is asked for over IPv6 only
+        udp4(8472)[..40].to_vec(),            // ends within the UDP header
+        udp4(8472)[..30].to_vec(),            // ends within the IP header
         udp4(8472)[..14].to_vec(),
         v6(17, &udp[..7]),
         v6(44, &[&extension(17, 0)[..], &udp].concat()), // a fragment header
         v6(51, &[&extension(17, 0)[..], &udp].concat()), // an authentication header
         v6(0, &[&extension(17, 9)[..20], &udp].concat()), // a header longer than the packet
         v6(0, &[&extension(0, 0).repeat(4)[..], &extension(17, 0), &udp].concat()), // five of them
-        with(v6(17, &udp), 53, &[9]),                // another address
+        with(v6(17, &udp), 53, &[9]),                    // another address
     ];
     let mut queue = VecDeque::new();
     for frame in not_ours.iter().chain(&ours) {

@@ -195,7 +195,8 @@ fn a_port_whose_device_was_removed_says_so() {
 fn errors_say_what_to_do() {
     needs_root();
     let pod = Netns::new();
-    let missing = TunConfig { netns: Some(io::nowhere().to_owned()), ..config(&pod, Kind::Tun, "x") };
+    let missing =
+        TunConfig { netns: Some(io::nowhere().to_owned()), ..config(&pod, Kind::Tun, "x") };
     let text = Tun::create(&missing).unwrap_err().to_string();
     assert!(text.contains("io-does-not-exist") && text.contains("ip netns list"), "{text}");
 

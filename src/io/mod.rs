@@ -7,6 +7,7 @@ pub mod af_xdp;
 pub mod device;
 pub mod mem;
 pub mod netns;
+pub mod pcap;
 pub mod tun;
 
 use pipeline::drops::{Counters, Reason};

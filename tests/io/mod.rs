@@ -181,7 +181,10 @@ pub fn exists(device: &str) -> bool {
 
 /// Fails a test that cannot be run as this user, instead of passing without a look.
 pub fn needs_root() {
-    assert!(rustix::process::geteuid().is_root(), "this test makes network namespaces: run it as root");
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "this test makes network namespaces: run it as root"
+    );
 }
 
 pub fn nowhere() -> &'static Path {

@@ -79,7 +79,9 @@ pub enum AfXdpError {
     #[error("{0}: no such device in this network namespace; `ip link` shows those that are")]
     Missing(String),
     /// The kernel was built without `AF_XDP`.
-    #[error("{0}: this kernel has no AF_XDP (CONFIG_XDP_SOCKETS); use a kernel that has it, or a tun port")]
+    #[error(
+        "{0}: this kernel has no AF_XDP (CONFIG_XDP_SOCKETS); use a kernel that has it, or a tun port"
+    )]
     NoAfXdp(String),
     /// We may not.
     #[error("{device}: not permitted to {step}; it takes CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF")]
@@ -90,10 +92,14 @@ pub enum AfXdpError {
         step: &'static str,
     },
     /// Another program or socket has it.
-    #[error("{0}: another XDP program or AF_XDP socket has this device; `ip link show {0}` names the program, `ip link set {0} xdp off` removes one that nobody holds")]
+    #[error(
+        "{0}: another XDP program or AF_XDP socket has this device; `ip link show {0}` names the program, `ip link set {0} xdp off` removes one that nobody holds"
+    )]
     Busy(String),
     /// The memory may not be locked.
-    #[error("{device}: {bytes} bytes of packet memory may not be locked; raise `ulimit -l`, grant CAP_IPC_LOCK or lower memory.chunks")]
+    #[error(
+        "{device}: {bytes} bytes of packet memory may not be locked; raise `ulimit -l`, grant CAP_IPC_LOCK or lower memory.chunks"
+    )]
     Memlock {
         /// The device.
         device: String,
@@ -378,7 +384,10 @@ impl Port for AfXdp {
         let buffers = if chains { "multi-buffer" } else { "one buffer a frame" };
         let count = self.sockets.len();
         let plural = if count == 1 { "queue" } else { "queues" };
-        format!("{program}, {mode}, {buffers}, {count} {plural}, rings of {}", self.device.config.ring)
+        format!(
+            "{program}, {mode}, {buffers}, {count} {plural}, rings of {}",
+            self.device.config.ring
+        )
     }
 
     fn close(&mut self, cx: &mut PortCx<'_>) {

@@ -154,8 +154,7 @@ impl Matches {
         for key in &wanted {
             self.0.insert(key, 1, 0)?;
         }
-        let stale: Vec<Key> =
-            self.0.keys().flatten().filter(|key| !wanted.contains(key)).collect();
+        let stale: Vec<Key> = self.0.keys().flatten().filter(|key| !wanted.contains(key)).collect();
         for key in stale {
             self.0.remove(&key)?;
         }

@@ -207,7 +207,7 @@ mod tests {
     }
 
     fn descriptor(n: u64) -> Descriptor {
-        Descriptor { address: n << 11, len: n as u32 ^ 0x5a5a, continued: n % 3 == 0 }
+        Descriptor { address: n << 11, len: n as u32 ^ 0x5a5a, continued: n.is_multiple_of(3) }
     }
 
     #[test]

@@ -14,9 +14,9 @@ use pipeline::frame::{Batch, CHUNK_SIZE, Frame, Pool};
 use pipeline::stages::port::REFUSED;
 use rustix::io::Errno;
 use rustix::net::sockopt::{
-    set_socket_send_buffer_size, set_socket_send_buffer_size_force,
-    set_xdp_rx_ring_size, set_xdp_tx_ring_size, set_xdp_umem_completion_ring_size,
-    set_xdp_umem_fill_ring_size, xdp_mmap_offsets, xdp_statistics,
+    set_socket_send_buffer_size, set_socket_send_buffer_size_force, set_xdp_rx_ring_size,
+    set_xdp_tx_ring_size, set_xdp_umem_completion_ring_size, set_xdp_umem_fill_ring_size,
+    xdp_mmap_offsets, xdp_statistics,
 };
 use rustix::net::xdp::{XdpRingOffset, XdpStatistics};
 use rustix::net::{

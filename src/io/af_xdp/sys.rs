@@ -106,9 +106,8 @@ impl<S: Atomics> Shared<S> {
         let len = 3 * LINE + size as usize * size_of::<S>();
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no other.
-        let base = unsafe {
-            rustix::mm::mmap_anonymous(null_mut(), len, protection, MapFlags::PRIVATE)
-        }?;
+        let base =
+            unsafe { rustix::mm::mmap_anonymous(null_mut(), len, protection, MapFlags::PRIVATE) }?;
         let base = NonNull::new(base.cast()).expect("a successful mmap is not at null");
         let mapping = Arc::new(Mapping { base, len });
         let offsets = [0, LINE, 2 * LINE, 3 * LINE];

@@ -147,7 +147,10 @@ mod tests {
         assert_eq!(index("lo").unwrap(), 1);
         assert!(mtu("lo").unwrap() > 1500);
         assert_eq!(index("no-such-device").unwrap_err().kind(), io::ErrorKind::NotFound);
-        assert_eq!(index("a name that is far too long").unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            index("a name that is far too long").unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
         assert_eq!(Statistics::open("lo").unwrap().dropped(), Dropped::default());
     }
 }

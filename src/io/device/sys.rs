@@ -64,7 +64,7 @@ pub(crate) fn ifreq(name: &str) -> io::Result<libc::ifreq> {
     Ok(request)
 }
 
-fn ioctl(op: u64, request: &mut libc::ifreq) -> io::Result<()> {
+fn ioctl(op: libc::c_ulong, request: &mut libc::ifreq) -> io::Result<()> {
     let socket = socket()?;
     // SAFETY: `request` is a whole ifreq, which is what every SIOC*IF* request and SIOCETHTOOL read and
     // write; the callers below see to what its union points to.
@@ -86,7 +86,7 @@ pub(super) fn number(name: &str, what: Number, value: i32) -> io::Result<i32> {
     };
     let mut request = ifreq(name)?;
     request.ifr_ifru.ifru_mtu = value;
-    ioctl(op as u64, &mut request)?;
+    ioctl(op, &mut request)?;
     // SAFETY: the union was zeroed and then written as this field, by us and perhaps by the kernel; any
     // bits are a valid integer.
     Ok(unsafe { request.ifr_ifru.ifru_mtu })
@@ -100,7 +100,7 @@ pub(super) fn set_mac(name: &str, mac: [u8; 6]) -> io::Result<()> {
         *to = from as libc::c_char;
     }
     request.ifr_ifru.ifru_hwaddr = address;
-    ioctl(libc::SIOCSIFHWADDR as u64, &mut request)
+    ioctl(libc::SIOCSIFHWADDR, &mut request)
 }
 
 /// Switches a feature.
@@ -126,7 +126,7 @@ fn value(name: &str, cmd: u32, data: u32) -> io::Result<u32> {
     let mut request = ifreq(name)?;
     // The commands above all take a `struct ethtool_value`, alive until the call returns.
     request.ifr_ifru.ifru_data = (&raw mut value).cast();
-    ioctl(libc::SIOCETHTOOL as u64, &mut request)?;
+    ioctl(libc::SIOCETHTOOL, &mut request)?;
     Ok(value.data)
 }
 
@@ -136,6 +136,6 @@ pub(super) fn channels(name: &str) -> io::Result<Channels> {
     let mut request = ifreq(name)?;
     // The command takes a `struct ethtool_channels`, alive until the call returns.
     request.ifr_ifru.ifru_data = (&raw mut channels).cast();
-    ioctl(libc::SIOCETHTOOL as u64, &mut request)?;
+    ioctl(libc::SIOCETHTOOL, &mut request)?;
     Ok(channels)
 }

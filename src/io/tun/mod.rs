@@ -63,10 +63,14 @@ pub struct TunConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum TunError {
     /// The kernel has no TUN driver.
-    #[error("{CLONE_DEVICE} cannot be opened: {0}; load the kernel module `tun`, and give the container this device")]
+    #[error(
+        "{CLONE_DEVICE} cannot be opened: {0}; load the kernel module `tun`, and give the container this device"
+    )]
     NoDriver(io::Error),
     /// We may not.
-    #[error("{name}: a TUN/TAP device may not be made: {source}; it takes CAP_NET_ADMIN in the device's namespace")]
+    #[error(
+        "{name}: a TUN/TAP device may not be made: {source}; it takes CAP_NET_ADMIN in the device's namespace"
+    )]
     Privilege {
         /// The device.
         name: String,
@@ -74,7 +78,9 @@ pub enum TunError {
         source: io::Error,
     },
     /// Somebody has a device of that name.
-    #[error("{0}: a device of this name exists already in its namespace; remove it (`ip link delete {0}`) or choose another name")]
+    #[error(
+        "{0}: a device of this name exists already in its namespace; remove it (`ip link delete {0}`) or choose another name"
+    )]
     Exists(String),
     /// The namespace could not be entered.
     #[error("{name}: {source}")]

@@ -199,8 +199,7 @@ mod tests {
             let Read::Frame(_, frame) = through_a_socket(&mut row, &mut pool, len) else {
                 panic!("{len} bytes are a frame")
             };
-            let expected: Vec<u8> =
-                (vnet::LEN..vnet::LEN + len).map(|i| (i % 251) as u8).collect();
+            let expected: Vec<u8> = (vnet::LEN..vnet::LEN + len).map(|i| (i % 251) as u8).collect();
             assert_eq!(content(&frame), expected);
             assert_eq!(frame.offset(), HEADROOM);
             frame.free(&mut pool);
