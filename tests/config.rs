@@ -7,6 +7,7 @@
 use cableway::config::Config;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The `.toml` files of a folder of this package.
 fn files(folder: &str) -> Vec<PathBuf> {
@@ -42,6 +43,39 @@ fn errors_are_as_expected() {
         } else {
             let expected = fs::read_to_string(&expected).unwrap_or_default();
             assert!(found == expected, "{name}\nexpected:\n{expected}\nfound:\n{found}");
+        }
+    }
+}
+
+/// What `cableway` prints and the code it exits with.
+fn cableway(args: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cableway"));
+    let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).args(args).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn check_goes_on_after_a_bad_file() {
+    let files = ["tests/bad-configs/no-cores.toml", "no-such-file.toml", "configs/node.toml"];
+    let (code, out, err) = cableway(&[&["check"], &files[..]].concat());
+    assert_eq!(code, Some(1), "{err}");
+    assert_eq!(out, "configs/node.toml: ok\n");
+    assert!(err.contains("tests/bad-configs/no-cores.toml:5:9: "), "{err}");
+    assert!(err.contains("no-such-file.toml: cannot be read: "), "{err}");
+    assert_eq!(cableway(&["check", "configs/node.toml"]).0, Some(0));
+    assert_eq!(cableway(&["check"]).0, Some(2), "no file is wrong usage");
+}
+
+#[test]
+fn schema_knows_every_section() {
+    let (code, out, err) = cableway(&["schema"]);
+    assert_eq!(code, Some(0), "{err}");
+    let schema: serde_json::Value = serde_json::from_str(&out).unwrap();
+    for path in files("configs") {
+        let example: toml::Table = toml::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+        for section in example.keys() {
+            assert!(schema["properties"][section]["description"].is_string(), "{section}");
         }
     }
 }

@@ -1,0 +1,31 @@
+//! The command line: one file a command.
+//!
+//! Exit codes: 0 done, 1 the thing asked for failed, 2 wrong usage.
+
+pub mod check;
+pub mod schema;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+/// A userspace overlay router for Linux nodes
+#[derive(Debug, Parser)]
+#[command(name = "cableway", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Check(check::Args),
+    Schema(schema::Args),
+}
+
+/// Parses the command line and does what it says. Wrong usage ends the process here, with code 2.
+pub fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Check(args) => check::run(&args),
+        Command::Schema(args) => schema::run(&args),
+    }
+}

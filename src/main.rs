@@ -1,0 +1,7 @@
+//! The `cableway` command; see [`cableway::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cableway::cli::main()
+}
