@@ -197,6 +197,11 @@ impl Interface {
         self.0.prefix_len()
     }
 
+    /// The address with the length of its prefix.
+    pub fn net(&self) -> IpNet {
+        self.0
+    }
+
     /// The prefix of the address alone, `/32` or `/128`.
     pub fn host(&self) -> IpNet {
         self.ip().into()

@@ -1,0 +1,60 @@
+//! Namespaces for tests: made with a name of their own, gone when dropped.
+
+use cableway::io::netns;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A network namespace of this test process.
+pub(crate) struct Space {
+    /// Its name for `ip netns`.
+    pub(crate) name: String,
+}
+
+impl Space {
+    /// Makes one with loopback up.
+    pub(crate) fn new(label: &str) -> Space {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("ctl-{}-{number}-{label}", std::process::id());
+        run("ip", &["netns", "add", &name]);
+        let space = Space { name };
+        space.ip("link set lo up");
+        space
+    }
+
+    /// Runs `ip` with these words within the namespace; returns what it printed.
+    pub(crate) fn ip(&self, words: &str) -> String {
+        let mut all = vec!["-n", self.name.as_str()];
+        all.extend(words.split_whitespace());
+        run("ip", &all)
+    }
+
+    /// Runs a command line within the namespace.
+    #[allow(dead_code, reason = "not every test that shares this needs it")]
+    pub(crate) fn exec(&self, words: &str) -> String {
+        let mut all = vec!["netns", "exec", self.name.as_str()];
+        all.extend(words.split_whitespace());
+        run("ip", &all)
+    }
+
+    /// Its file.
+    #[allow(dead_code, reason = "not every test that shares this needs it")]
+    pub(crate) fn path(&self) -> PathBuf {
+        netns::path(&self.name)
+    }
+}
+
+impl Drop for Space {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
+    }
+}
+
+/// Runs a program that must succeed; returns its standard output.
+pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().expect("the program is installed");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?}: {error}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
