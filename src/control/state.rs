@@ -1,0 +1,322 @@
+//! What the control side keeps while the daemon runs, and what it tells of it.
+
+use super::report;
+use crate::worker::{PortStats, Stats};
+use arc_swap::ArcSwap;
+use encap::wire::Mac;
+use ipnet::IpNet;
+use pipeline::drops::{self, Counter, Counters};
+use pipeline::frame::{Link, Memory};
+use pipeline::snapshot::{Hop, NextHop, PortId, PortInfo, Role, Snapshot};
+use pipeline::tables::Rib;
+use pipeline::tables::neighbours::NeighbourState;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The daemon's state. Reports are made of it whenever somebody asks; that is in no worker's way.
+pub struct State {
+    /// Name of the node.
+    pub node: String,
+    /// The tables that workers read.
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// The routes that the tables were made of.
+    pub routes: RouteTables,
+    /// What the snapshot doesn't say of a port, in its order.
+    pub ports: Vec<PortFacts>,
+    /// MACs of the peers' VTEPs, in the snapshot's order.
+    pub vteps: Vec<Mac>,
+    /// The workers, in the config's order.
+    pub workers: Vec<WorkerFacts>,
+    /// The frames' memory.
+    pub memory: &'static Memory,
+    /// When the workers' clocks began.
+    pub epoch: Instant,
+}
+
+/// The overlay's routes of both families; values are [`NextHop::to_bits`].
+#[derive(Clone, Default)]
+pub struct RouteTables {
+    /// IPv4.
+    pub v4: Rib<Ipv4Addr>,
+    /// IPv6.
+    pub v6: Rib<Ipv6Addr>,
+}
+
+impl RouteTables {
+    /// Adds a route or changes it.
+    pub fn insert(&mut self, prefix: IpNet, hop: Hop) {
+        let value = NextHop::new(hop).to_bits();
+        match prefix {
+            IpNet::V4(net) => self.v4.insert(net, value),
+            IpNet::V6(net) => self.v6.insert(net, value),
+        };
+    }
+
+    /// All routes, by family and prefix.
+    pub fn iter(&self) -> impl Iterator<Item = (IpNet, Hop)> + '_ {
+        let v4 = self.v4.iter().map(|(net, value)| (IpNet::V4(net), value));
+        let v6 = self.v6.iter().map(|(net, value)| (IpNet::V6(net), value));
+        v4.chain(v6).map(|(net, value)| (net, NextHop::from_bits(value).hop()))
+    }
+}
+
+/// What people want to know of a port and stages don't.
+#[derive(Clone, Debug)]
+pub struct PortFacts {
+    /// `tun`, `tap` or `af_xdp`.
+    pub kind: String,
+    /// Our device.
+    pub device: String,
+    /// Namespace of the pod's device.
+    pub netns: Option<String>,
+    /// Addresses: the stations', or of an uplink ours.
+    pub addresses: Vec<IpAddr>,
+    /// How it works here.
+    pub mode: String,
+}
+
+/// A worker, as far as it is told about.
+#[derive(Debug)]
+pub struct WorkerFacts {
+    /// Its core.
+    pub core: usize,
+    /// `poll`, `adaptive` or `interrupt`.
+    pub mode: String,
+    /// Its counters.
+    pub stats: Arc<Stats>,
+    /// Its ports and what is counted of them.
+    pub ports: Vec<(PortId, Arc<PortStats>)>,
+}
+
+impl State {
+    /// `/v1/ready`
+    pub fn ready(&self) -> report::Ready {
+        report::Ready {
+            ready: true,
+            node: self.node.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+        }
+    }
+
+    /// `/v1/show/ports`
+    pub fn ports(&self) -> report::Ports {
+        let snapshot = self.snapshot.load();
+        let ports = snapshot.ports.iter().zip(&self.ports).enumerate();
+        let ports = ports.filter_map(|(i, (info, facts))| {
+            let id = PortId(u16::try_from(i).ok()?);
+            let (core, stats) = self.counted(id)?;
+            Some(port(id, info, facts, core, &stats))
+        });
+        report::Ports { ports: ports.collect() }
+    }
+
+    fn counted(&self, id: PortId) -> Option<(usize, Arc<PortStats>)> {
+        self.workers.iter().find_map(|worker| {
+            let (_, stats) = worker.ports.iter().find(|(port, _)| *port == id)?;
+            Some((worker.core, stats.clone()))
+        })
+    }
+
+    /// `/v1/show/routes`
+    pub fn routes(&self) -> report::Routes {
+        let snapshot = self.snapshot.load();
+        let routes = self.routes.iter().map(|(prefix, hop)| route(&snapshot, prefix, hop));
+        report::Routes { routes: routes.collect() }
+    }
+
+    /// `/v1/show/peers`
+    pub fn peers(&self) -> report::Peers {
+        let snapshot = self.snapshot.load();
+        let peers = snapshot.peers.iter().map(|peer| {
+            let tunnel = &snapshot.tunnels[peer.tunnel];
+            let next_hop = &snapshot.neighbours[peer.neighbour];
+            let (mac, _) = next_hop.state(self.now());
+            report::Peer {
+                name: peer.name.clone(),
+                address: peer.address,
+                local: peer.local,
+                tunnel: tunnel.name.clone(),
+                kind: tunnel.tunnel.kind().name().to_owned(),
+                overhead: peer.encap.overhead(),
+                uplink: port_name(&snapshot, peer.uplink),
+                next_hop: next_hop.address,
+                next_hop_mac: mac.as_ref().map(Mac::to_string),
+            }
+        });
+        report::Peers { peers: peers.collect() }
+    }
+
+    /// `/v1/show/neighbours`
+    pub fn neighbours(&self) -> report::Neighbours {
+        let snapshot = self.snapshot.load();
+        let neighbours = snapshot.neighbours.iter().map(|neighbour| {
+            let (mac, state) = neighbour.state(self.now());
+            report::Neighbour {
+                address: neighbour.address,
+                port: port_name(&snapshot, neighbour.port),
+                mac: mac.as_ref().map(Mac::to_string),
+                state: state_name(state).to_owned(),
+            }
+        });
+        report::Neighbours { neighbours: neighbours.collect() }
+    }
+
+    /// `/v1/show/fdb`
+    pub fn fdb(&self) -> report::Fdb {
+        let snapshot = self.snapshot.load();
+        let ours = snapshot.tunnels.iter().map(|tunnel| report::FdbEntry {
+            mac: tunnel.mac.to_string(),
+            tunnel: tunnel.name.clone(),
+            peer: None,
+            address: None,
+        });
+        let theirs = snapshot.peers.iter().zip(&self.vteps).map(|(peer, mac)| report::FdbEntry {
+            mac: mac.to_string(),
+            tunnel: snapshot.tunnels[peer.tunnel].name.clone(),
+            peer: Some(peer.name.clone()),
+            address: Some(peer.address),
+        });
+        report::Fdb { fdb: ours.chain(theirs).collect() }
+    }
+
+    /// `/v1/show/drops`
+    pub fn drops(&self) -> report::Drops {
+        let drops = drops::all().map(|reason| report::Drop {
+            reason: reason.name(),
+            text: reason.text().to_owned(),
+            count: self.sum(|counters| counters.drops(reason)),
+        });
+        let drops: Vec<_> = drops.collect();
+        let conservation = self.conservation(drops.iter().map(|drop| drop.count).sum());
+        report::Drops { drops, kernel: self.kernel_drops(), conservation }
+    }
+
+    fn conservation(&self, dropped: u64) -> report::Conservation {
+        let sum = |counter: fn(&Counters) -> &Counter| self.sum(|c| counter(c).get());
+        let mut law = report::Conservation {
+            received: sum(|c| &c.received),
+            generated: sum(|c| &c.generated),
+            split: sum(|c| &c.split),
+            replicated: sum(|c| &c.replicated),
+            emitted: sum(|c| &c.emitted),
+            held: sum(|c| &c.held),
+            merged: sum(|c| &c.merged),
+            dropped,
+            balanced: false,
+        };
+        let came = law.received + law.generated + law.split + law.replicated;
+        law.balanced = came == law.emitted + law.held + law.merged + law.dropped;
+        law
+    }
+
+    fn sum(&self, count: impl Fn(&Counters) -> u64) -> u64 {
+        self.workers.iter().map(|worker| count(&worker.stats.counters)).sum()
+    }
+
+    fn kernel_drops(&self) -> Vec<report::KernelDrop> {
+        let snapshot = self.snapshot.load();
+        let ports = self.workers.iter().flat_map(|worker| &worker.ports);
+        let drops = ports.flat_map(|(id, stats)| {
+            let port = port_name(&snapshot, *id);
+            stats.kernel_drops().into_iter().map(move |drop| report::KernelDrop {
+                port: port.clone(),
+                reason: drop.name.to_owned(),
+                count: drop.count,
+            })
+        });
+        drops.collect()
+    }
+
+    /// `/v1/show/workers`
+    pub fn workers(&self) -> report::Workers {
+        let snapshot = self.snapshot.load();
+        let workers = self.workers.iter().map(|worker| {
+            let counters = &worker.stats.counters;
+            report::Worker {
+                core: worker.core,
+                mode: worker.mode.clone(),
+                // The worker holds the other one for as long as its thread lives.
+                running: Arc::strong_count(&worker.stats) > 1,
+                ports: worker.ports.iter().map(|(id, _)| port_name(&snapshot, *id)).collect(),
+                received: counters.received.get(),
+                emitted: counters.emitted.get(),
+                dropped: counters.dropped_in_all(),
+            }
+        });
+        let memory = report::Memory {
+            chunks: self.memory.chunks(),
+            unclaimed: self.memory.unclaimed(),
+            huge_pages: self.memory.is_huge(),
+        };
+        report::Workers { workers: workers.collect(), memory }
+    }
+
+    /// The workers' clock.
+    fn now(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+fn port(
+    id: PortId,
+    info: &PortInfo,
+    facts: &PortFacts,
+    core: usize,
+    stats: &PortStats,
+) -> report::Port {
+    let role = match info.role {
+        Role::Pod => "pod",
+        Role::Uplink => "uplink",
+    };
+    report::Port {
+        id: id.0,
+        name: info.name.clone(),
+        role: role.to_owned(),
+        kind: facts.kind.clone(),
+        device: facts.device.clone(),
+        netns: facts.netns.clone(),
+        mac: (info.link == Link::Ethernet).then(|| info.mac.to_string()),
+        mtu: info.mtu,
+        addresses: facts.addresses.clone(),
+        core,
+        mode: facts.mode.clone(),
+        rx_frames: stats.rx_frames.get(),
+        rx_bytes: stats.rx_bytes.get(),
+        tx_frames: stats.tx_frames.get(),
+        tx_bytes: stats.tx_bytes.get(),
+        errors: stats.errors.get(),
+        last_error: stats.last_error(),
+    }
+}
+
+fn route(snapshot: &Snapshot, prefix: IpNet, hop: Hop) -> report::Route {
+    let (kind, via) = match hop {
+        Hop::Local => ("local", None),
+        Hop::Port(_) => ("port", None),
+        Hop::Neighbour(i) => ("station", Some(snapshot.neighbours[i].address.to_string())),
+        Hop::Peer(i) => ("peer", Some(snapshot.peers[i].name.clone())),
+        Hop::Blackhole => ("blackhole", None),
+        // No route and a refusing one are the same to packets.
+        Hop::Unreachable | Hop::None => ("unreachable", None),
+    };
+    let port = snapshot.egress(NextHop::new(hop)).map(|id| port_name(snapshot, id));
+    report::Route { prefix, kind: kind.to_owned(), via, port }
+}
+
+fn port_name(snapshot: &Snapshot, id: PortId) -> String {
+    snapshot.ports.get(id.index()).map_or_else(|| format!("#{}", id.0), |port| port.name.clone())
+}
+
+fn state_name(state: NeighbourState) -> &'static str {
+    match state {
+        NeighbourState::Incomplete => "incomplete",
+        NeighbourState::Reachable => "reachable",
+        NeighbourState::Stale => "stale",
+        NeighbourState::Permanent => "permanent",
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

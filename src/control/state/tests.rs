@@ -1,0 +1,165 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use encap::{Ends, Tunnel, vxlan};
+use pipeline::snapshot::{Peer, TunnelInfo};
+use pipeline::tables::neighbours::Neighbour;
+
+const GATEWAY: Mac = Mac([2, 0, 0, 0, 0, 1]);
+const VTEP: Mac = Mac([2, 0, 0, 0, 0, 2]);
+const NEXT_HOP: Mac = Mac([2, 0, 0, 0, 0, 3]);
+
+fn info(name: &str, role: Role, link: Link) -> PortInfo {
+    PortInfo {
+        name: name.to_owned(),
+        role,
+        link,
+        mac: GATEWAY,
+        mtu: 1500,
+        caps: Default::default(),
+        partial_sums: false,
+        check_source: true,
+        stations: Vec::new(),
+        gateway4: None,
+        gateway6: None,
+    }
+}
+
+fn facts(kind: &str, address: &str) -> PortFacts {
+    PortFacts {
+        kind: kind.to_owned(),
+        device: format!("{kind}0"),
+        netns: None,
+        addresses: vec![address.parse().unwrap()],
+        mode: "by hand".to_owned(),
+    }
+}
+
+/// A node made by hand: an uplink, a TUN pod, a veth pod and a peer.
+pub(in crate::control) fn state() -> State {
+    let tunnel =
+        Tunnel::Vxlan(vxlan::Tunnel::new(&vxlan::Config::new(vxlan::Vni::try_from(1).unwrap())));
+    let (local, remote) = ("192.168.77.1".parse().unwrap(), "192.168.77.2".parse().unwrap());
+    let encap = tunnel.encap(&Ends { local, remote, local_mac: GATEWAY, remote_mac: VTEP });
+    let peer = Peer {
+        name: "b".to_owned(),
+        address: remote,
+        local,
+        tunnel: 0,
+        encap,
+        uplink: PortId(0),
+        neighbour: 0,
+        check_source: true,
+    };
+    let next_hop = Neighbour::new(PortId(0), remote);
+    next_hop.set_permanent(NEXT_HOP);
+    let station = Neighbour::new(PortId(2), "10.0.1.3".parse().unwrap());
+    let mut routes = RouteTables::default();
+    routes.insert("10.0.2.0/24".parse().unwrap(), Hop::Peer(0));
+    routes.insert("10.0.1.2/32".parse().unwrap(), Hop::Port(PortId(1)));
+    routes.insert("10.0.1.3/32".parse().unwrap(), Hop::Neighbour(1));
+    routes.insert("fd00::1/128".parse().unwrap(), Hop::Local);
+    let snapshot = Snapshot {
+        ports: Arc::new(vec![
+            info("eth0", Role::Uplink, Link::Ethernet),
+            info("a1", Role::Pod, Link::Ip),
+            info("a2", Role::Pod, Link::Ethernet),
+        ]),
+        tunnels: Arc::new(vec![TunnelInfo {
+            name: "vxlan".to_owned(),
+            steer: tunnel.steer(),
+            key: tunnel.key(),
+            tunnel,
+            mac: GATEWAY,
+        }]),
+        peers: Arc::new(vec![peer]),
+        neighbours: Arc::new(vec![Arc::new(next_hop), Arc::new(station)]),
+        routes4: routes.v4.snapshot(),
+        routes6: routes.v6.snapshot(),
+        ..Snapshot::default()
+    };
+    let stats = Stats::default();
+    stats.counters.received.add(7);
+    stats.counters.generated.add(1);
+    stats.counters.emitted.add(5);
+    stats.counters.held.set(1);
+    stats.counters.dropped(pipeline::stages::port::FULL);
+    stats.counters.dropped(pipeline::stages::port::FULL);
+    let ports = (0..3).map(|id| (PortId(id), Arc::new(PortStats::default()))).collect::<Vec<_>>();
+    ports[1].1.rx_frames.add(7);
+    State {
+        node: "a".to_owned(),
+        snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+        routes,
+        ports: vec![
+            facts("af_xdp", "192.168.77.1"),
+            facts("tun", "10.0.1.2"),
+            facts("af_xdp", "10.0.1.3"),
+        ],
+        vteps: vec![VTEP],
+        workers: vec![WorkerFacts {
+            core: 1,
+            mode: "adaptive".to_owned(),
+            stats: Arc::new(stats),
+            ports,
+        }],
+        memory: Memory::new(64, false).unwrap(),
+        epoch: Instant::now(),
+    }
+}
+
+#[test]
+fn ports_are_told_with_their_counters() {
+    let ports = state().ports().ports;
+    let names: Vec<_> = ports.iter().map(|port| port.name.as_str()).collect();
+    assert_eq!(names, ["eth0", "a1", "a2"]);
+    assert_eq!((ports[0].role.as_str(), ports[1].role.as_str()), ("uplink", "pod"));
+    assert_eq!((ports[1].rx_frames, ports[1].core), (7, 1));
+    assert_eq!(ports[1].mac, None, "what has no link layer has no MAC");
+    assert_eq!(ports[2].mac, Some(GATEWAY.to_string()));
+}
+
+#[test]
+fn routes_name_what_they_lead_to() {
+    let routes = state().routes().routes;
+    let lines: Vec<_> = routes
+        .iter()
+        .map(|r| format!("{} {} {:?} {:?}", r.prefix, r.kind, r.via, r.port))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            r#"10.0.1.2/32 port None Some("a1")"#,
+            r#"10.0.1.3/32 station Some("10.0.1.3") Some("a2")"#,
+            r#"10.0.2.0/24 peer Some("b") Some("eth0")"#,
+            "fd00::1/128 local None None",
+        ]
+    );
+}
+
+#[test]
+fn peers_neighbours_and_fdb_know_their_macs() {
+    let state = state();
+    let peer = &state.peers().peers[0];
+    assert_eq!((peer.kind.as_str(), peer.overhead), ("vxlan", 50));
+    assert_eq!(peer.next_hop_mac, Some(NEXT_HOP.to_string()));
+    let neighbours = state.neighbours().neighbours;
+    assert_eq!(neighbours[0].state, "permanent");
+    assert_eq!((neighbours[1].state.as_str(), &neighbours[1].mac), ("incomplete", &None));
+    let fdb = state.fdb().fdb;
+    assert_eq!((&fdb[0].peer, &fdb[0].mac), (&None, &GATEWAY.to_string()));
+    assert_eq!((fdb[1].peer.as_deref(), &fdb[1].mac), (Some("b"), &VTEP.to_string()));
+}
+
+#[test]
+fn every_reason_is_told_and_the_law_is_checked() {
+    let state = state();
+    let drops = state.drops();
+    assert_eq!(drops.drops.len(), drops::all().count());
+    let full = drops.drops.iter().find(|drop| drop.reason == "port.full").unwrap();
+    assert_eq!(full.count, 2);
+    assert_eq!(drops.conservation.dropped, 2);
+    assert!(drops.conservation.balanced);
+    state.workers[0].stats.counters.received.add(1);
+    assert!(!state.drops().conservation.balanced);
+}
