@@ -3,9 +3,12 @@
 //! Exit codes: 0 done, 1 the thing asked for failed, 2 wrong usage.
 
 pub mod check;
+pub mod run;
 pub mod schema;
+pub mod show;
 
 use clap::Parser;
+use std::fmt::Display;
 use std::process::ExitCode;
 
 /// A userspace overlay router for Linux nodes
@@ -18,14 +21,29 @@ pub struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Run(Box<run::Args>),
     Check(check::Args),
+    Show(show::Args),
     Schema(schema::Args),
 }
 
 /// Parses the command line and does what it says. Wrong usage ends the process here, with code 2.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Run(args) => finish(run::run(*args)),
         Command::Check(args) => check::run(&args),
+        Command::Show(args) => finish(show::run(&args)),
         Command::Schema(args) => schema::run(&args),
+    }
+}
+
+/// Reports an error and turns the result into the exit code.
+fn finish(result: Result<(), impl Display>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
     }
 }

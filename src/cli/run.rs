@@ -1,0 +1,43 @@
+//! `cableway run`: the daemon.
+
+use crate::config::{Config, LoadError};
+use crate::control::daemon::{self, DaemonError};
+use std::path::PathBuf;
+use tracing_subscriber::EnvFilter;
+
+/// Run the daemon of this node
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The node's config
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// What to log on standard error: a level, or directives such as `info,cableway::control=debug`
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    log: EnvFilter,
+}
+
+/// Why a daemon did not run, or no longer does.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The config is not valid.
+    #[error(transparent)]
+    Config(#[from] LoadError),
+    /// The machine is not as it must be.
+    #[error(transparent)]
+    Daemon(#[from] DaemonError),
+}
+
+/// Runs until a signal ends it.
+///
+/// # Errors
+/// When the config is not valid or the daemon fails.
+pub fn run(args: Args) -> Result<(), RunError> {
+    let config = Config::load(&args.config)?;
+    tracing_subscriber::fmt()
+        .with_env_filter(args.log)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_target(false)
+        .init();
+    Ok(daemon::run(&config)?)
+}

@@ -1,0 +1,26 @@
+//! Everything but frames: from a config and a machine to running workers, and back.
+//!
+//! ```text
+//! Config ──┐
+//!          ├─▶ build ─▶ Snapshot ─▶ workers
+//! facts ───┘              │
+//!   ▲                     ▼
+//! netlink              state ─▶ report ─▶ management socket
+//! ```
+//!
+//! All of it runs on the main thread, in a tokio runtime of that one thread; workers never wait for it.
+
+pub mod build;
+pub mod daemon;
+pub mod devices;
+pub mod management;
+pub mod netlink;
+pub mod privilege;
+pub mod report;
+pub mod reserve;
+pub mod state;
+pub mod underlay;
+pub mod undo;
+
+/// Where a daemon listens when its config doesn't say.
+pub const DEFAULT_SOCKET: &str = "/run/cableway/cableway.sock";

@@ -1,0 +1,64 @@
+//! What the daemon has done to the machine and must undo, newest first: at its end, and when its start
+//! fails half-way.
+//!
+//! What the kernel ties to a descriptor (TUN devices, XDP programs, sockets) needs no entry here: it
+//! goes with the workers and with the process.
+
+use super::netlink::Netlink;
+use crate::worker::Handle;
+use std::net::IpAddr;
+
+/// The list of what to undo.
+#[derive(Default)]
+pub struct Undo {
+    steps: Vec<Step>,
+}
+
+enum Step {
+    Link { netlink: Netlink, index: u32 },
+    Neighbour { netlink: Netlink, link: u32, address: IpAddr },
+    Worker(Handle),
+}
+
+impl Undo {
+    /// A device was made: remove it.
+    pub fn link(&mut self, netlink: &Netlink, index: u32) {
+        self.steps.push(Step::Link { netlink: netlink.clone(), index });
+    }
+
+    /// The kernel was told to keep a neighbour resolved: tell it that it need not.
+    pub fn neighbour(&mut self, netlink: &Netlink, link: u32, address: IpAddr) {
+        self.steps.push(Step::Neighbour { netlink: netlink.clone(), link, address });
+    }
+
+    /// A worker was started: stop it, and close its ports with it.
+    pub fn worker(&mut self, handle: Handle) {
+        self.steps.push(Step::Worker(handle));
+    }
+
+    /// The workers that were started.
+    pub fn workers(&self) -> impl Iterator<Item = &Handle> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Worker(handle) => Some(handle),
+            _ => None,
+        })
+    }
+
+    /// Undoes everything. What fails is logged, and the rest undone.
+    pub async fn unwind(mut self) {
+        while let Some(step) = self.steps.pop() {
+            let result = match step {
+                Step::Link { netlink, index } => {
+                    netlink.delete_link(index).await.map_err(|e| e.to_string())
+                }
+                Step::Neighbour { netlink, link, address } => {
+                    netlink.release_neighbour(link, address).await.map_err(|e| e.to_string())
+                }
+                Step::Worker(handle) => handle.stop().map_err(|e| format!("a worker: {e}")),
+            };
+            if let Err(error) = result {
+                tracing::warn!("while stopping: {error}");
+            }
+        }
+    }
+}
