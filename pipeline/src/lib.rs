@@ -16,5 +16,7 @@ mod pipeline;
 pub mod snapshot;
 pub mod stages;
 pub mod tables;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use pipeline::{Pipeline, Turn};
