@@ -1,1 +1,165 @@
-//! Tests.
+//! What may come in by an uplink.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::testing::*;
+use etherparse::PacketBuilder;
+
+/// Where things stand in a frame of [`from_peer`]: outer IP, UDP, VXLAN, inner Ethernet, inner IP.
+const IP: usize = 14;
+const UDP_AT: usize = IP + 20;
+const VXLAN: usize = UDP_AT + 8;
+const INNER: usize = VXLAN + 8;
+const INNER_IP: usize = INNER + 14;
+
+fn from_peer_with(vni: u8, src: [u8; 4], inner_src: [u8; 4]) -> Vec<u8> {
+    let mut payload = vec![8, 0, 0, 0, 0, 0, vni, 0];
+    PacketBuilder::ethernet2(B_VTEP.0, VTEP.0)
+        .ipv4(inner_src, A1.octets(), 64)
+        .udp(4000, 5000)
+        .write(&mut payload, b"hello")
+        .unwrap();
+    let mut bytes = Vec::new();
+    PacketBuilder::ethernet2(B_MAC.0, MACS[0].0)
+        .ipv4(src, NODE_A.octets(), 64)
+        .udp(50000, VXLAN_PORT)
+        .write(&mut bytes, &payload)
+        .unwrap();
+    bytes
+}
+
+fn from_peer() -> Vec<u8> {
+    from_peer_with(1, NODE_B.octets(), B1.octets())
+}
+
+/// Without the outer UDP checksum, so that what is behind it can be changed.
+fn unchecked() -> Vec<u8> {
+    let mut bytes = from_peer();
+    bytes[UDP_AT + 6..UDP_AT + 8].fill(0);
+    bytes
+}
+
+fn edited(edit: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = unchecked();
+    edit(&mut bytes);
+    bytes[IP + 10..IP + 12].fill(0);
+    let sum = checksum::of(&bytes[IP..UDP_AT]);
+    bytes[IP + 10..IP + 12].copy_from_slice(&sum.to_be_bytes());
+    bytes
+}
+
+#[test]
+fn a_peers_packet_reaches_the_pod_with_one_hop_less() {
+    let mut world = World::default();
+    for frame in [from_peer(), unchecked()] {
+        let sent = world.pass(UPLINK, &frame);
+        let [(port, bytes)] = &sent[..] else { panic!("{sent:?}") };
+        assert_eq!(*port, VETH);
+        assert_eq!(bytes[..6], A1_MAC.0);
+        assert_eq!(bytes[6..12], MACS[1].0);
+        assert_eq!(bytes[14 + 8], 63);
+        assert_eq!(bytes[34..], frame[INNER_IP + 20..]);
+    }
+    world.check_laws();
+}
+
+#[test]
+fn everything_else_is_dropped_for_its_own_reason() {
+    let mut world = World::default();
+    let mut corrupt = from_peer();
+    *corrupt.last_mut().unwrap() ^= 1;
+    let cases = [
+        (edited(|f| f[UDP_AT + 3] ^= 1), NO_TUNNEL),
+        (edited(|f| f[IP + 9] = 47), NO_TUNNEL),
+        (edited(|f| f[IP + 6] = 0x20), FRAGMENT),
+        (from_peer_with(1, [192, 168, 77, 3], B1.octets()), UNKNOWN_PEER),
+        (edited(|f| f[IP + 19] = 9), NOT_LOCAL),
+        (edited(|f| f[UDP_AT + 5] = 0), UDP),
+        (edited(|f| f[UDP_AT + 4] = 0xff), UDP),
+        (corrupt, OUTER_CHECKSUM),
+        (edited(|f| f[VXLAN] = 0), HEADER),
+        (from_peer_with(2, NODE_B.octets(), B1.octets()), UNKNOWN_VNI),
+        (edited(|f| f[INNER] ^= 2), INNER_MAC),
+        (edited(|f| f[INNER + 12] = 0x88), INNER_TYPE),
+        (edited(|f| f[INNER_IP] = 0x65), INNER_TYPE),
+        // Congestion marked on the way, and an inner packet that does not know of it.
+        (edited(|f| f[IP + 1] = 3), ECN),
+    ];
+    for (frame, reason) in cases {
+        world.expect_drop(UPLINK, &frame, reason);
+    }
+    world.check_laws();
+}
+
+#[test]
+fn inner_packets_are_judged_like_any_other() {
+    use crate::stages::{parse, route};
+    let mut world = World::default();
+    let cases = [
+        // A length that lies: beyond the frame, and shorter than the header.
+        (edited(|f| f[INNER_IP + 3] = 200), parse::LENGTH),
+        (edited(|f| f[INNER_IP + 3] = 19), parse::LENGTH),
+        (edited(|f| f[INNER_IP + 8] ^= 1), parse::CHECKSUM),
+        // Another node's pod, and our own, claimed by the peer.
+        (from_peer_with(1, NODE_B.octets(), [10, 244, 3, 2]), route::PEER_SOURCE),
+        (from_peer_with(1, NODE_B.octets(), A2.octets()), route::PEER_SOURCE),
+    ];
+    for (frame, reason) in cases {
+        world.expect_drop(UPLINK, &frame, reason);
+    }
+    world.check_laws();
+}
+
+#[test]
+fn a_congestion_mark_reaches_who_understands_it() {
+    let mut world = World::default();
+    let mut frame = edited(|f| f[IP + 1] = 3);
+    frame[INNER_IP + 1] = 2;
+    frame[INNER_IP + 10..INNER_IP + 12].fill(0);
+    let sum = checksum::of(&frame[INNER_IP..INNER_IP + 20]);
+    frame[INNER_IP + 10..INNER_IP + 12].copy_from_slice(&sum.to_be_bytes());
+    let sent = world.pass(UPLINK, &frame);
+    assert_eq!(sent[0].1[15], 3);
+    let ip = encap::wire::ipv4::View::new(&sent[0].1[14..]).unwrap();
+    assert!(ip.verify());
+}
+
+#[test]
+fn every_truncation_is_a_counted_drop() {
+    let whole = unchecked();
+    for len in 0..whole.len() {
+        let mut world = World::default();
+        assert!(world.pass(UPLINK, &whole[..len]).is_empty());
+        assert_eq!(world.counters.dropped_in_all(), 1, "{len} bytes");
+        world.check_laws();
+        // And with outer lengths that fit what is there.
+        if len >= UDP_AT {
+            let mut world = World::default();
+            let cut = edited(|f| {
+                f.truncate(len);
+                let (ip, udp) = ((len - IP) as u16, (len - UDP_AT) as u16);
+                f[IP + 2..IP + 4].copy_from_slice(&ip.to_be_bytes());
+                if len >= VXLAN {
+                    f[UDP_AT + 4..UDP_AT + 6].copy_from_slice(&udp.to_be_bytes());
+                }
+            });
+            assert!(world.pass(UPLINK, &cut).is_empty());
+            assert_eq!(world.counters.dropped_in_all(), 1, "{len} bytes");
+            world.check_laws();
+        }
+    }
+}
+
+#[test]
+fn what_a_pod_wraps_itself_stays_its_own_payload() {
+    // A pod that sends VXLAN is not a peer: its packet is routed, not taken apart.
+    let mut world = World::default();
+    let mut bytes = Vec::new();
+    PacketBuilder::ethernet2(A1_MAC.0, MACS[1].0)
+        .ipv4(A1.octets(), B1.octets(), 64)
+        .udp(50000, VXLAN_PORT)
+        .write(&mut bytes, &[8, 0, 0, 0, 0, 0, 1, 0])
+        .unwrap();
+    let sent = world.pass(VETH, &bytes);
+    assert_eq!((sent[0].0, sent[0].1.len()), (UPLINK, bytes.len() + 50));
+}
