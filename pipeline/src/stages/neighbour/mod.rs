@@ -3,9 +3,6 @@
 //! Frames for a station whose MAC is not known wait here while it is asked for: a few for each, not
 //! many for all, not for long.
 
-#[cfg(test)]
-mod tests;
-
 use super::{Stage, StageId, resolve};
 use crate::cx::Cx;
 use crate::frame::{Batch, Frame, Link};
