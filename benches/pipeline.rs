@@ -6,7 +6,7 @@ use etherparse::PacketBuilder;
 use pipeline::Turn;
 use pipeline::frame::{BATCH_SIZE, Batch, Frame};
 use pipeline::snapshot::{Hop, NextHop, PortId};
-use pipeline::testing::{A1, A1_MAC, B1, B_MAC, MACS, UPLINK, VETH, World};
+use pipeline::testing::{A1, A1_MAC, B_MAC, B1, MACS, UPLINK, VETH, World};
 use std::hint::black_box;
 use std::net::Ipv4Addr;
 
@@ -65,7 +65,8 @@ fn million(world: &mut World) -> Vec<Ipv4Addr> {
         }
     }
     let step = routes.len() / 65_536;
-    let hosts: Vec<_> = routes.iter().step_by(step).take(65_536).map(|(net, _)| net.addr()).collect();
+    let hosts: Vec<_> =
+        routes.iter().step_by(step).take(65_536).map(|(net, _)| net.addr()).collect();
     world.rib4.extend(routes);
     world.snapshot.routes4 = world.rib4.snapshot();
     hosts.into_iter().map(|host| Ipv4Addr::from(u32::from(host) + 1)).collect()

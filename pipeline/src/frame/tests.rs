@@ -189,7 +189,8 @@ fn a_batch_forgets_the_dead() {
     assert_eq!(batch.live().collect::<Vec<_>>(), [0, 2]);
     assert_eq!(bytes(&taken), [4]);
     taken.free(&mut pool);
-    let verdicts: Vec<_> = batch.drain().map(|frame| (frame.meta.verdict, frame.free(&mut pool)).0).collect();
+    let verdicts: Vec<_> =
+        batch.drain().map(|frame| (frame.meta.verdict, frame.free(&mut pool)).0).collect();
     assert_eq!(verdicts[0], Verdict::Continue);
     assert_eq!(verdicts[1], Verdict::Drop(crate::stages::parse::VLAN));
     assert_eq!(verdicts[3], Verdict::Emit(PORT));

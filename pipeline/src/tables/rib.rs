@@ -14,8 +14,7 @@ use std::sync::Arc;
 const REBUILD: usize = 8;
 
 /// Routes to handles below [`NONE`], with the table that looks them up.
-#[derive(Clone)]
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Rib<A: Key> {
     routes: PrefixMap<A::Net, u32>,
     table: Arc<Lpm<A>>,
