@@ -68,7 +68,8 @@ fn lies_are_named() {
         edit(&mut frame);
         frame
     };
-    let cases: &[(fn(&mut Vec<u8>), Reason)] = &[
+    type Edit = fn(&mut Vec<u8>);
+    let cases: &[(Edit, Reason)] = &[
         (|f| f[0] = 4, NOT_OURS),
         (|f| f[12..14].copy_from_slice(&[0x81, 0]), VLAN),
         (|f| f[12..14].copy_from_slice(&[0x88, 0xa8]), VLAN),

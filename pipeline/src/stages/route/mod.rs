@@ -71,7 +71,7 @@ impl Default for Route {
 impl Stage for Route {
     fn process(&mut self, batch: &mut Batch, cx: &mut Cx<'_>) {
         let snapshot = cx.snapshot;
-        self.destinations(batch, snapshot);
+        self.destinations(batch);
         for (i, bits) in self.v4.run(|a, f| snapshot.routes4.lookup_batch(a, f)) {
             batch[i].meta.next_hop = NextHop::from_bits(bits);
         }
@@ -91,7 +91,7 @@ impl Stage for Route {
 impl Route {
     /// Collects the destinations, refusing packets that no router forwards.
     #[inline]
-    fn destinations(&mut self, batch: &mut Batch, _snapshot: &Snapshot) {
+    fn destinations(&mut self, batch: &mut Batch) {
         for i in batch.live() {
             match addresses(&batch[i]) {
                 Some((IpAddr::V4(src), IpAddr::V4(dst))) => {
@@ -102,13 +102,11 @@ impl Route {
                     }
                 }
                 Some((IpAddr::V6(src), IpAddr::V6(dst))) => {
-                    if is_odd6(src) || is_odd6(dst) {
-                        if let Some(reason) = refusal6(src, dst) {
-                            batch.drop(i, reason);
-                            continue;
-                        }
+                    let odd = is_odd6(src) || is_odd6(dst);
+                    match odd.then(|| refusal6(src, dst)).flatten() {
+                        Some(reason) => batch.drop(i, reason),
+                        None => self.v6.add(i, dst),
                     }
-                    self.v6.add(i, dst);
                 }
                 _ => batch.drop(i, super::parse::VERSION),
             }
