@@ -1,0 +1,183 @@
+//! A node whose router is Cableway: its config, its process, its management socket.
+
+use super::state::DIRECTORY;
+use super::topology::{Node, Topology};
+use super::{Error, Result, netns, shell, underlay};
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a daemon may take from its start to being ready.
+const READY_WITHIN: Duration = Duration::from_secs(10);
+/// How long an answer of the management socket may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// Lines of a log that go into an error.
+const TAIL: usize = 15;
+
+/// A daemon that was started.
+pub(super) struct Daemon {
+    node: String,
+    child: Child,
+    ended: Option<ExitStatus>,
+}
+
+impl Daemon {
+    /// Writes the node's config and starts its daemon in the node's namespace.
+    pub(super) fn start(topology: &Topology, node: &Node) -> Result<Self> {
+        let config = file(&node.name, "toml");
+        fs::write(&config, self::config(topology, node))
+            .map_err(|source| Error::io("write", &config, source))?;
+        let log = log_file(&node.name);
+        let output = File::create(&log).map_err(|source| Error::io("write", &log, source))?;
+        let spawn = || {
+            let mut command = Command::new(std::env::current_exe()?);
+            command.arg("run").arg("--config").arg(&config).stdin(Stdio::null());
+            // A Ctrl-C is for the lab, which then stops its daemons.
+            command.stdout(output.try_clone()?).stderr(output).process_group(0).spawn()
+        };
+        let child = netns::within(&node.netns, spawn)?.map_err(|source| Error::Io {
+            doing: format!("start the daemon of node {}", node.name),
+            source,
+        })?;
+        Ok(Self { node: node.name.clone(), child, ended: None })
+    }
+
+    /// Waits until the daemon says that it is ready.
+    pub(super) fn wait_ready(&mut self) -> Result<()> {
+        let deadline = Instant::now() + READY_WITHIN;
+        loop {
+            shell::check_interrupt()?;
+            let exited = self.child.try_wait().ok().flatten();
+            if let Some(status) = exited {
+                return Err(self.error(format!("has ended: {status}")));
+            }
+            let error = match get(&self.node, "ready") {
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+            if Instant::now() > deadline {
+                return Err(self.error(format!("is not ready after {READY_WITHIN:?}: {error}")));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits for a daemon that was told to stop, so that nothing of it is left.
+    pub(super) fn wait_end(&mut self) {
+        self.ended = self.child.wait().ok();
+    }
+
+    /// How it ended, if not as it should.
+    pub(super) fn unclean_end(&self) -> Option<String> {
+        let status = self.ended.filter(|status| !status.success())?;
+        Some(format!("the daemon of node {} ended with {status}", self.node))
+    }
+
+    fn error(&self, what: String) -> Error {
+        Error::Daemon { node: self.node.clone(), what, log: log_tail(&self.node) }
+    }
+}
+
+/// What `GET /v1/<path>` of a node's daemon answers; `null` where it is not JSON.
+pub(super) fn get(node: &str, path: &str) -> Result<Value> {
+    let socket = file(node, "sock");
+    let fail = |source| Error::io("ask", &socket, source);
+    let mut stream = UnixStream::connect(&socket).map_err(fail)?;
+    let ask = |stream: &mut UnixStream| {
+        stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+        write!(stream, "GET /v1/{path} HTTP/1.0\r\nHost: {node}\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    let answer: String = ask(&mut stream).map_err(fail)?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.lines().next().unwrap_or_default();
+    if status.split_whitespace().nth(1) != Some("200") {
+        return Err(fail(std::io::Error::other(format!("{status}: {}", body.trim()))));
+    }
+    Ok(serde_json::from_str(body).unwrap_or_default())
+}
+
+/// The last lines of a node's log.
+pub(super) fn log_tail(node: &str) -> String {
+    let log = fs::read_to_string(log_file(node)).unwrap_or_default();
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(TAIL)..].join("\n")
+}
+
+fn file(node: &str, extension: &str) -> PathBuf {
+    PathBuf::from(DIRECTORY).join(format!("{node}.{extension}"))
+}
+
+fn log_file(node: &str) -> PathBuf {
+    file(node, "log")
+}
+
+/// The node's config, as a user would write it.
+fn config(topology: &Topology, node: &Node) -> String {
+    let mut text = String::new();
+    write_node(&mut text, topology, node).expect("writing to a string");
+    text
+}
+
+fn write_node(out: &mut String, topology: &Topology, node: &Node) -> std::fmt::Result {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    writeln!(out, "# Node {} of {}.\n\n[node]\nname = {:?}", node.name, topology.file, node.name)?;
+    writeln!(out, "socket = {:?}", file(&node.name, "sock"))?;
+    writeln!(out, "\n[workers]\ncores = [{}]", node.index % cores)?;
+    writeln!(out, "\n[[uplink]]\ndevice = {:?}", underlay::DEVICE)?;
+    writeln!(out, "\n[[tunnel.{}]]", topology.tunnel.kind)?;
+    let mut tunnel = topology.tunnel.table.clone();
+    if topology.has_kernel_node() {
+        // What kernel nodes are programmed with; between daemons the derived ones do.
+        tunnel.insert("mac".into(), node.vtep_mac.clone().into());
+    }
+    write!(out, "{tunnel}")?;
+    let gateways = node.gateway.iter().map(|a| a.to_string());
+    let gateways: Vec<_> = gateways.chain(["169.254.1.1".into(), "fe80::1".into()]).collect();
+    writeln!(out, "\n[gateway]\naddresses = {gateways:?}")?;
+    node.pods.iter().try_for_each(|pod| write_pod(out, topology, node, pod))?;
+    write_host(out, topology, node)?;
+    let others = topology.nodes.iter().filter(|other| other.index != node.index);
+    others.into_iter().try_for_each(|other| write_peer(out, topology, other))
+}
+
+fn write_pod(
+    out: &mut String,
+    topology: &Topology,
+    node: &Node,
+    pod: &super::topology::Pod,
+) -> std::fmt::Result {
+    let addresses = pod.addresses.iter().zip(node.subnets.iter());
+    let addresses: Vec<_> = addresses.map(|(a, net)| format!("{a}/{}", net.prefix_len())).collect();
+    writeln!(out, "\n[[port]]\nname = {:?}\nkind = {:?}", pod.name, topology.io.name())?;
+    writeln!(out, "netns = {:?}\ndevice = \"eth0\"", pod.netns)?;
+    writeln!(out, "addresses = {addresses:?}\nmtu = {}", topology.pod_mtu())
+}
+
+/// The node's own way to all pods.
+fn write_host(out: &mut String, topology: &Topology, node: &Node) -> std::fmt::Result {
+    let addresses: Vec<_> = node.host.iter().map(|a| ipnet::IpNet::from(a).to_string()).collect();
+    let routes = topology.nodes.iter().flat_map(|n| n.subnets.iter());
+    let routes: Vec<_> = routes.map(|net| net.to_string()).collect();
+    writeln!(out, "\n[[port]]\nname = \"host\"\nkind = \"tun\"\ndevice = \"cableway0\"")?;
+    writeln!(out, "addresses = {addresses:?}\nroutes = {routes:?}\nmtu = {}", topology.pod_mtu())
+}
+
+fn write_peer(out: &mut String, topology: &Topology, other: &Node) -> std::fmt::Result {
+    let subnets: Vec<_> = other.subnets.iter().map(|net| net.to_string()).collect();
+    let address = other.underlay_address(topology.family);
+    writeln!(out, "\n[[peer]]\nname = {:?}\naddress = \"{address}\"", other.name)?;
+    writeln!(out, "tunnel = {:?}\nsubnets = {subnets:?}", topology.tunnel.name)?;
+    if topology.has_kernel_node() {
+        writeln!(out, "vtep-mac = {:?}", other.vtep_mac)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! The lab's proof: build it, check it, measure it, remove it, and look whether it is gone.
+//!
+//! [`CHECKS`] is the list; its names are stable, and JSON's. A check that has nothing to check in
+//! a topology (a capture where there is no wire to tap) is *not applicable* and counts as passed.
+
+mod checks;
+mod clean;
+mod law;
+mod report;
+mod traffic;
+mod wire;
+
+use super::topology::{Node, Pod, Topology};
+use super::{Error, Result, State, build, prepare, remove, shell};
+use report::Report;
+use std::path::Path;
+use std::time::Duration;
+
+/// How a check ends when it does not pass.
+enum Fault {
+    /// What was expected and what was seen.
+    Failed(String),
+    /// Why there is nothing to check here.
+    NotApplicable(String),
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// What a check that passed has to tell.
+type Verdict = std::result::Result<String, Fault>;
+
+/// A check on a running lab.
+struct Check {
+    name: &'static str,
+    run: fn(&Scene) -> Verdict,
+}
+
+/// In the order they are run and reported; [`clean`] follows when the lab is down.
+const CHECKS: &[Check] = &[
+    Check { name: "ping4", run: checks::ping4 },
+    Check { name: "ping6", run: checks::ping6 },
+    Check { name: "ping4-mtu-df", run: checks::ping4_mtu_df },
+    Check { name: "tcp4-hash", run: checks::tcp4_hash },
+    Check { name: "tcp6-hash", run: checks::tcp6_hash },
+    Check { name: "udp-echo", run: checks::udp_echo },
+    Check { name: "same-node", run: checks::same_node },
+    Check { name: "node-to-remote-pod", run: checks::node_to_remote_pod },
+    Check { name: "pod-to-gateway", run: checks::pod_to_gateway },
+    Check { name: "ttl-exceeded", run: checks::ttl_exceeded },
+    Check { name: "on-the-wire", run: wire::verdict },
+    Check { name: "conservation", run: checks::conservation },
+];
+
+/// The name of the check that follows the end of the lab.
+const CLEAN: &str = "clean";
+
+/// How long a stream and a ping-pong are measured.
+const MEASURED_FOR: Duration = Duration::from_secs(2);
+
+/// What checks work on.
+struct Scene<'a> {
+    topology: &'a Topology,
+    capture: Option<wire::Capture>,
+}
+
+impl Scene<'_> {
+    /// The first two nodes: what is between them stands for all.
+    fn nodes(&self) -> [&Node; 2] {
+        [&self.topology.nodes[0], &self.topology.nodes[1]]
+    }
+
+    /// The first pod of each of them.
+    fn pods(&self) -> std::result::Result<[&Pod; 2], Fault> {
+        let none = || Fault::NotApplicable("a node has no pod".into());
+        let [a, b] = self.nodes();
+        Ok([a.pods.first().ok_or_else(none)?, b.pods.first().ok_or_else(none)?])
+    }
+}
+
+/// Runs the whole of it; whether all checks passed. The table goes to standard output, JSON to
+/// `json`.
+pub fn run(topology: &Topology, json: Option<&Path>) -> Result<bool> {
+    shell::catch_interrupts()
+        .map_err(|source| Error::Io { doing: "catch signals".into(), source })?;
+    let lock = prepare(topology)?;
+    let before = clean::Machine::look();
+    let mut report = Report::new(topology);
+    let mut daemons = Vec::new();
+    let built = build(topology).map(|started| daemons = started);
+    let proven = built.and_then(|()| prove(topology, &mut report));
+    let removed = remove(&State::of(topology), &mut daemons);
+    drop(lock);
+    proven?;
+    removed?;
+    report.check(CLEAN, clean::verdict(topology, &before, &daemons));
+    report.print();
+    if let Some(path) = json {
+        report.write(path)?;
+    }
+    Ok(report.ok())
+}
+
+/// Checks and measures a lab that is up.
+fn prove(topology: &Topology, report: &mut Report) -> Result<()> {
+    let mut scene = Scene { topology, capture: wire::Capture::start(topology)? };
+    for check in CHECKS {
+        // The wire has been watched for all that came before; the rest is bulk.
+        if check.name == "on-the-wire" {
+            scene.capture.iter_mut().try_for_each(wire::Capture::stop)?;
+            report.measure(&scene);
+        }
+        let verdict = (check.run)(&scene);
+        shell::check_interrupt()?;
+        report.check(check.name, verdict);
+    }
+    report.explain(topology);
+    Ok(())
+}
+
+/// The log's end and the drops of every daemon, for whoever must find out why a check failed.
+fn explanation(topology: &Topology) -> String {
+    let ours = topology.nodes.iter().filter(|n| n.router == super::Router::Cableway);
+    let explain = |node: &Node| {
+        let drops = super::daemon::get(&node.name, "show/drops");
+        let drops = drops.map_or_else(|error| error.to_string(), |json| json.to_string());
+        let log = super::daemon::log_tail(&node.name);
+        format!("node {}: drops: {drops}\nnode {}: end of its log:\n{log}\n", node.name, node.name)
+    };
+    ours.map(explain).collect()
+}

@@ -1,0 +1,221 @@
+//! The check `on-the-wire`: what a capture between the nodes saw, taken apart by code that is not
+//! ours (`etherparse`).
+//!
+//! Two captures run while the checks do. *Inside* has the first packets of the tunnel: each must be
+//! one of ours, from node to node and around a packet from pod to pod. *Outside* has all that is
+//! not the tunnel's: no address of a pod may be in it.
+
+use super::super::file::Family;
+use super::super::state::DIRECTORY;
+use super::super::topology::{Topology, WIRE, netns};
+use super::super::{Error, Result, shell, underlay};
+use super::{Fault, Scene, Verdict};
+use etherparse::{LaxNetSlice, LaxSlicedPacket, TransportSlice};
+use ipnet::IpNet;
+use pcap_file::pcap::PcapReader;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+
+/// Packets that *inside* keeps.
+const INSIDE_MAX: usize = 20_000;
+/// Bytes that are kept of each: all headers, and those of an error's quoted packet.
+const SNAP: usize = 256;
+/// Bytes of a VXLAN header (RFC 7348 §5).
+const VXLAN: usize = 8;
+
+/// Captures at work.
+pub(super) struct Capture {
+    inside: Tcpdump,
+    outside: Tcpdump,
+}
+
+impl Capture {
+    /// Starts them where the wire can be tapped.
+    pub(super) fn start(topology: &Topology) -> Result<Option<Self>> {
+        let Some(device) = underlay::tap(topology) else { return Ok(None) };
+        let Some(port) = udp_port(topology) else { return Ok(None) };
+        let inside = format!("-c {INSIDE_MAX} udp port {port}");
+        let outside = format!("not udp port {port}");
+        Ok(Some(Self {
+            inside: Tcpdump::start(&device, "inside", &inside)?,
+            outside: Tcpdump::start(&device, "outside", &outside)?,
+        }))
+    }
+
+    /// Ends them; what they saw is in their files.
+    pub(super) fn stop(&mut self) -> Result<()> {
+        self.inside.stop()?;
+        self.outside.stop()
+    }
+}
+
+/// The tunnel's UDP port, if it has one.
+fn udp_port(topology: &Topology) -> Option<u16> {
+    topology.tunnel.table.get("port")?.as_integer()?.try_into().ok()
+}
+
+struct Tcpdump {
+    child: Child,
+    file: PathBuf,
+}
+
+impl Tcpdump {
+    fn start(device: &str, name: &str, rest: &str) -> Result<Self> {
+        let file = Path::new(DIRECTORY).join(format!("{name}.pcap"));
+        let line = format!(
+            "ip netns exec {} tcpdump -Z root -n -U -s {SNAP} -i {device} -w {} {rest}",
+            netns(WIRE),
+            file.display()
+        );
+        let fail = |source| shell::Error::Start { line: line.clone(), source };
+        let mut command = shell::command(&line);
+        let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(fail)?;
+        let mut stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+        let mut said = String::new();
+        // It listens once it says so.
+        while !said.contains("listening on") {
+            if stderr.read_line(&mut said).map_err(fail)? == 0 {
+                let status = child.wait().map_err(fail)?;
+                return Err(shell::Error::Failed { line, status, stderr: said }.into());
+            }
+        }
+        child.stderr = Some(stderr.into_inner());
+        Ok(Self { child, file })
+    }
+
+    fn stop(&mut self) -> Result<()> {
+        let doing = || "end tcpdump".to_string();
+        let pid = rustix::process::Pid::from_child(&self.child);
+        // One that has all its packets has ended by itself.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+        self.child.wait().map_err(|source| Error::Io { doing: doing(), source })?;
+        Ok(())
+    }
+
+    /// Hands every captured frame to `each`; how many there were.
+    fn read(&self, mut each: impl FnMut(&[u8]) -> std::result::Result<(), Fault>) -> Frames {
+        let unreadable =
+            |e: &dyn std::fmt::Display| Fault::Failed(format!("{}: {e}", self.file.display()));
+        let file = File::open(&self.file).map_err(|e| unreadable(&e))?;
+        let mut pcap = PcapReader::new(file).map_err(|e| unreadable(&e))?;
+        let mut frames = 0;
+        // Raw: a super-frame is longer than what was kept of it, which the reader finds invalid.
+        while let Some(packet) = pcap.next_raw_packet() {
+            let packet = packet.map_err(|e| unreadable(&e))?;
+            each(&packet.data)?;
+            frames += 1;
+        }
+        Ok(frames)
+    }
+}
+
+type Frames = std::result::Result<usize, Fault>;
+
+/// Judges what was captured.
+pub(super) fn verdict(scene: &Scene) -> Verdict {
+    let topology = scene.topology;
+    let Some(capture) = &scene.capture else {
+        return Err(Fault::NotApplicable("this underlay has no wire that can be tapped".into()));
+    };
+    let nodes: Vec<_> =
+        topology.nodes.iter().map(|n| n.underlay_address(topology.family)).collect();
+    let pods: Vec<_> = topology.nodes.iter().flat_map(|n| n.subnets.iter()).collect();
+    let (mut v4, mut v6) = (0, 0);
+    let inside = capture.inside.read(|frame| {
+        let inner = inner(topology, &nodes, frame).map_err(|what| wrong(what, frame))?;
+        let from_and_to_pods = inner.iter().all(|ip| pods.iter().any(|net| net.contains(ip)));
+        if !from_and_to_pods {
+            let what = format!("a tunnel's packet around one from {} to {}", inner[0], inner[1]);
+            return Err(wrong(what, frame));
+        }
+        *(if inner[0].is_ipv4() { &mut v4 } else { &mut v6 }) += 1;
+        Ok(())
+    })?;
+    let outside = capture.outside.read(|frame| match leaked(&pods, frame) {
+        Some(ip) => Err(wrong(format!("the pods' address {ip} is outside of a tunnel"), frame)),
+        None => Ok(()),
+    })?;
+    let both = topology.nodes.iter().all(|n| n.subnets.v6.is_some());
+    if v4 == 0 || (both && v6 == 0) {
+        return Err(Fault::Failed(format!(
+            "expected tunnel packets around IPv4 and IPv6, captured {v4} and {v6}"
+        )));
+    }
+    Ok(format!(
+        "{inside} tunnel packets ({v4} around IPv4, {v6} around IPv6), {outside} others, \
+         no pod's packet outside"
+    ))
+}
+
+fn wrong(what: impl std::fmt::Display, frame: &[u8]) -> Fault {
+    let start = &frame[..frame.len().min(128)];
+    let hex: String = start.iter().map(|byte| format!("{byte:02x}")).collect();
+    Fault::Failed(format!("{what}; the frame begins {hex}"))
+}
+
+/// Source and destination of the packet that a tunnel's frame carries.
+fn inner(
+    topology: &Topology,
+    nodes: &[IpAddr],
+    frame: &[u8],
+) -> std::result::Result<[IpAddr; 2], String> {
+    let outer = slice(frame)?;
+    let ends = addresses(&outer).ok_or("a tunnel's frame without IP")?;
+    if ends[0].is_ipv4() != (topology.family == Family::V4)
+        || !ends.iter().all(|ip| nodes.contains(ip))
+    {
+        return Err(format!(
+            "a tunnel's packet from {} to {}, which are not nodes",
+            ends[0], ends[1]
+        ));
+    }
+    let Some(TransportSlice::Udp(udp)) = &outer.transport else {
+        return Err("a tunnel's packet without UDP".into());
+    };
+    let payload = udp.payload();
+    let vni = topology.tunnel.table.get("vni").and_then(toml::Value::as_integer).unwrap_or(0);
+    let header = (vni as u64) << 8 | 0x08 << 56;
+    if payload.len() < VXLAN || payload[..VXLAN] != header.to_be_bytes() {
+        return Err(format!("a VXLAN header that is not {header:016x}"));
+    }
+    let inner = slice(&payload[VXLAN..])?;
+    addresses(&inner).ok_or("a tunnel's packet around one without IP".into())
+}
+
+/// An address of the pods' that a frame has outside of a tunnel.
+fn leaked(pods: &[IpNet], frame: &[u8]) -> Option<IpAddr> {
+    let sliced = slice(frame).ok()?;
+    let arp = match &sliced.net {
+        Some(LaxNetSlice::Arp(arp)) => {
+            let words = [arp.sender_protocol_addr(), arp.target_protocol_addr()];
+            words.map(|w| <[u8; 4]>::try_from(w).ok().map(IpAddr::from)).to_vec()
+        }
+        _ => Vec::new(),
+    };
+    let ends = addresses(&sliced).into_iter().flatten();
+    let mut all = arp.into_iter().flatten().chain(ends);
+    all.find(|ip| pods.iter().any(|net| net.contains(ip)))
+}
+
+/// Lax, for what was kept of a packet ends before its payload does.
+fn slice(frame: &[u8]) -> std::result::Result<LaxSlicedPacket<'_>, String> {
+    LaxSlicedPacket::from_ethernet(frame).map_err(|e| format!("a frame that ends early: {e}"))
+}
+
+fn addresses(packet: &LaxSlicedPacket) -> Option<[IpAddr; 2]> {
+    match packet.net.as_ref()? {
+        LaxNetSlice::Ipv4(ip) => Some([
+            IpAddr::V4(ip.header().source_addr()),
+            IpAddr::V4(ip.header().destination_addr()),
+        ]),
+        LaxNetSlice::Ipv6(ip) => Some([
+            IpAddr::V6(ip.header().source_addr()),
+            IpAddr::V6(ip.header().destination_addr()),
+        ]),
+        LaxNetSlice::Arp(_) => None,
+    }
+}

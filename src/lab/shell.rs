@@ -1,0 +1,108 @@
+//! Commands of the system's own tools.
+//!
+//! The lab is built by `ip`, `bridge` and the like rather than by netlink, so that what it does can
+//! be read, and repeated by hand: a command that fails is reported as the line it was.
+
+use std::io;
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Why a command did not do its job.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It could not be started.
+    #[error("`{line}`: cannot be started: {source}; `make setup` installs what the lab uses")]
+    Start {
+        /// The whole line.
+        line: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It failed.
+    #[error("`{line}`: {status}: {stderr}")]
+    Failed {
+        /// The whole line.
+        line: String,
+        /// Its exit code or signal.
+        status: std::process::ExitStatus,
+        /// What it said.
+        stderr: String,
+    },
+    /// The user asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// Set by the first SIGINT, SIGTERM or SIGHUP once [`catch_interrupts`] ran.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// From here on a signal to stop makes [`run`] fail instead of ending the process, so that whoever
+/// built something also removes it.
+pub(super) fn catch_interrupts() -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut signals = {
+        let _context = runtime.enter();
+        [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
+            .map(signal)
+            .into_iter()
+            .collect::<io::Result<Vec<_>>>()?
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        runtime.block_on(async {
+            let waits = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
+            futures::future::select_all(waits).await;
+            INTERRUPTED.store(true, Ordering::Relaxed);
+            std::future::pending::<()>().await;
+        });
+    })?;
+    Ok(())
+}
+
+/// Whether the user asked to stop.
+pub(super) fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// Fails when the user asked to stop.
+pub(super) fn check_interrupt() -> Result<(), Error> {
+    if interrupted() { Err(Error::Interrupted) } else { Ok(()) }
+}
+
+/// Runs a line, split at white space; its standard output.
+pub(super) fn run(line: &str) -> Result<String, Error> {
+    check_interrupt()?;
+    attempt(line)
+}
+
+/// The same, also after an interrupt: for what cleans up.
+pub(super) fn attempt(line: &str) -> Result<String, Error> {
+    let output = output(line)?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+    Err(Error::Failed { line: line.into(), status: output.status, stderr })
+}
+
+/// Runs a line whatever comes of it.
+pub(super) fn output(line: &str) -> Result<Output, Error> {
+    command(line)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|source| Error::Start { line: line.into(), source })
+}
+
+/// A line as a command.
+pub(super) fn command(line: &str) -> Command {
+    let mut words = line.split_whitespace();
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words);
+    command
+}
+
+/// Formats a line, runs it, and fails with its text.
+macro_rules! sh {
+    ($($line:tt)+) => { $crate::lab::shell::run(&format!($($line)+)) };
+}
+pub(crate) use sh;
