@@ -133,7 +133,7 @@ fn write_node(out: &mut String, topology: &Topology, node: &Node) -> std::fmt::R
     writeln!(out, "socket = {:?}", file(&node.name, "sock"))?;
     writeln!(out, "\n[workers]\ncores = [{}]", node.index % cores)?;
     writeln!(out, "\n[[uplink]]\ndevice = {:?}", underlay::DEVICE)?;
-    writeln!(out, "\n[[tunnel.{}]]", topology.tunnel.kind)?;
+    writeln!(out, "\n[[tunnel.{}]]", topology.tunnel.kind())?;
     let mut tunnel = topology.tunnel.table.clone();
     if topology.has_kernel_node() {
         // What kernel nodes are programmed with; between daemons the derived ones do.

@@ -67,12 +67,19 @@ pub struct Topology {
 /// The tunnel between all nodes.
 #[derive(Debug)]
 pub struct Tunnel {
-    /// Its kind, as in `[[tunnel.<kind>]]`.
-    pub kind: String,
-    /// The table of a node's config, its `name` included.
+    /// The table of a node's config.
     pub table: toml::Table,
     /// Its name in configs.
     pub name: String,
+    /// What it means.
+    pub tunnel: encap::Tunnel,
+}
+
+impl Tunnel {
+    /// Its kind's name, as in `[[tunnel.<kind>]]`.
+    pub fn kind(&self) -> &'static str {
+        self.tunnel.kind().name()
+    }
 }
 
 /// A node, and what is derived from its place in the file.
@@ -175,12 +182,12 @@ impl Topology {
         self.underlay_mtu - self.overhead()
     }
 
-    /// Bytes that the tunnel adds to an IP packet.
+    /// Bytes that the tunnel adds to an IP packet: the same between any two nodes.
     fn overhead(&self) -> u16 {
-        match self.family {
-            Family::V4 => 50,
-            Family::V6 => 70,
-        }
+        let [local, remote] = [0, 1].map(|i| self.nodes[i].underlay_address(self.family));
+        let mac = encap::wire::Mac([0x02, 0, 0, 0, 0, 0]);
+        let ends = encap::Ends { local, remote, local_mac: mac, remote_mac: mac };
+        self.tunnel.tunnel.encap(&ends).overhead() as u16
     }
 
     /// All pods with their nodes.
@@ -263,7 +270,7 @@ impl Reader<'_> {
         })
     }
 
-    /// The tunnel that the overlay uses: that of the kind asked for, or the first.
+    /// The tunnel that the overlay uses: that of the kind asked for, or the only one.
     fn tunnel(&self, file: &File, overrides: &Overrides) -> Result<Tunnel, Error> {
         let default;
         let (span, tunnels) = match &file.tunnel {
@@ -274,26 +281,25 @@ impl Reader<'_> {
             }
         };
         let wanted = overrides.encap.as_ref().or(file.overlay.encap.as_ref());
-        let (kind, list) = match wanted {
+        let chosen = match wanted {
             Some(kind) => tunnels.get_key_value(kind),
             None => tunnels.iter().next().filter(|_| tunnels.len() == 1),
-        }
-        .ok_or_else(|| {
+        };
+        let table = chosen.and_then(|(kind, list)| Some((kind, list.as_array()?.first()?.as_table()?)));
+        let Some((kind, table)) = table else {
             let found = tunnels.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             let message = match wanted {
-                Some(kind) => format!("no [[tunnel.{kind}]] is here for the overlay"),
-                None => "one kind of tunnel is expected, or overlay.encap to name one".into(),
+                Some(kind) => format!("expected a table [[tunnel.{kind}]] for the overlay"),
+                None => "expected one kind of tunnel, or overlay.encap to name one".into(),
             };
-            self.error(span.clone(), format!("{message}; found: {found}"))
-        })?;
-        let table = list.as_array().and_then(|l| l.first()).and_then(toml::Value::as_table);
-        let table = table.cloned().ok_or_else(|| {
-            self.error(span.clone(), format!("expected tables, as in [[tunnel.{kind}]]"))
-        })?;
-        let name = table.get("name").and_then(toml::Value::as_str).ok_or_else(|| {
-            self.error(span, format!("[[tunnel.{kind}]] needs a name, as in name = \"{kind}\""))
-        })?;
-        Ok(Tunnel { kind: kind.clone(), name: name.into(), table })
+            return Err(self.error(span, format!("{message}; found: {found}")));
+        };
+        let configs = toml::Table::from_iter([(kind.clone(), toml::Value::from(vec![table.clone()]))]);
+        let configs: encap::Configs = configs
+            .try_into()
+            .map_err(|e: toml::de::Error| self.error(span, format!("tunnel.{kind}: {}", e.message())))?;
+        let (name, tunnel) = configs.tunnels().next().expect("one table makes one tunnel");
+        Ok(Tunnel { table: table.clone(), name: name.into(), tunnel })
     }
 
     fn nodes(&self, file: &File, family: Family) -> Result<Vec<Node>, Error> {
@@ -424,16 +430,16 @@ impl Reader<'_> {
     fn router(&self, node: &super::file::Node, tunnel: &Tunnel) -> Result<(), Error> {
         let Router::KernelVxlan(preset) = *node.router.get_ref() else { return Ok(()) };
         let (vni, port) = preset.vni_and_port();
-        let is =
-            |key, value| tunnel.table.get(key).and_then(toml::Value::as_integer) == Some(value);
-        if tunnel.kind == "vxlan" && is("vni", vni) && is("port", port) {
+        let vxlan = &tunnel.tunnel;
+        let speaks = vxlan.steer() == encap::Steer::Udp(port) && vxlan.key() == vni;
+        if tunnel.kind() == "vxlan" && speaks {
             return Ok(());
         }
+        let table = tunnel.table.to_string().trim().replace('\n', ", ");
         let message = format!(
             "this router speaks VXLAN with vni = {vni} and port = {port}; the overlay's tunnel is \
-             [[tunnel.{}]] {}",
-            tunnel.kind,
-            tunnel.table.to_string().trim().replace('\n', ", ")
+             [[tunnel.{}]] with {table}",
+            tunnel.kind()
         );
         Err(self.error(node.router.span(), message))
     }
@@ -441,7 +447,7 @@ impl Reader<'_> {
 
 impl Preset {
     /// The VNI and the UDP port that it always uses.
-    pub fn vni_and_port(self) -> (i64, i64) {
+    pub fn vni_and_port(self) -> (u32, u16) {
         match self {
             Self::Flannel => (1, 8472),
             Self::Calico => (4096, 4789),
@@ -458,3 +464,6 @@ fn default_tunnels() -> toml::Table {
         port = 8472
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,7 +24,7 @@ pub(super) struct Report {
 #[derive(Serialize)]
 struct Lab {
     file: String,
-    encap: String,
+    encap: &'static str,
     underlay: Family,
     io: Io,
 }
@@ -55,7 +55,7 @@ impl Report {
             ok: true,
             lab: Lab {
                 file: topology.file.clone(),
-                encap: topology.tunnel.kind.clone(),
+                encap: topology.tunnel.kind(),
                 underlay: topology.family,
                 io: topology.io,
             },

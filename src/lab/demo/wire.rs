@@ -10,6 +10,7 @@ use super::super::state::DIRECTORY;
 use super::super::topology::{Topology, WIRE, netns};
 use super::super::{Error, Result, shell, underlay};
 use super::{Fault, Scene, Verdict};
+use encap::Steer;
 use etherparse::{LaxNetSlice, LaxSlicedPacket, TransportSlice};
 use ipnet::IpNet;
 use pcap_file::pcap::PcapReader;
@@ -36,9 +37,12 @@ impl Capture {
     /// Starts them where the wire can be tapped.
     pub(super) fn start(topology: &Topology) -> Result<Option<Self>> {
         let Some(device) = underlay::tap(topology) else { return Ok(None) };
-        let Some(port) = udp_port(topology) else { return Ok(None) };
-        let inside = format!("-c {INSIDE_MAX} udp port {port}");
-        let outside = format!("not udp port {port}");
+        let tunnel = match topology.tunnel.tunnel.steer() {
+            Steer::Udp(port) => format!("udp port {port}"),
+            Steer::Protocol(number) => format!("proto {number}"),
+        };
+        let inside = format!("-c {INSIDE_MAX} {tunnel}");
+        let outside = format!("not ( {tunnel} )");
         Ok(Some(Self {
             inside: Tcpdump::start(&device, "inside", &inside)?,
             outside: Tcpdump::start(&device, "outside", &outside)?,
@@ -50,11 +54,6 @@ impl Capture {
         self.inside.stop()?;
         self.outside.stop()
     }
-}
-
-/// The tunnel's UDP port, if it has one.
-fn udp_port(topology: &Topology) -> Option<u16> {
-    topology.tunnel.table.get("port")?.as_integer()?.try_into().ok()
 }
 
 struct Tcpdump {
@@ -177,8 +176,7 @@ fn inner(
         return Err("a tunnel's packet without UDP".into());
     };
     let payload = udp.payload();
-    let vni = topology.tunnel.table.get("vni").and_then(toml::Value::as_integer).unwrap_or(0);
-    let header = (vni as u64) << 8 | 0x08 << 56;
+    let header = 0x08 << 56 | u64::from(topology.tunnel.tunnel.key()) << 8;
     if payload.len() < VXLAN || payload[..VXLAN] != header.to_be_bytes() {
         return Err(format!("a VXLAN header that is not {header:016x}"));
     }
@@ -217,5 +215,66 @@ fn addresses(packet: &LaxSlicedPacket) -> Option<[IpAddr; 2]> {
             IpAddr::V6(ip.header().destination_addr()),
         ]),
         LaxNetSlice::Arp(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::super::topology::{DEFAULT, Overrides};
+    use super::*;
+    use etherparse::PacketBuilder;
+
+    fn topology() -> Topology {
+        Topology::parse(DEFAULT.0, DEFAULT.1, &Overrides::default()).unwrap()
+    }
+
+    fn udp(from: [u8; 4], to: [u8; 4], port: u16, payload: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        PacketBuilder::ethernet2([2; 6], [4; 6])
+            .ipv4(from, to, 64)
+            .udp(4000, port)
+            .write(&mut frame, payload)
+            .unwrap();
+        frame
+    }
+
+    fn tunnelled(vni: u8, outer_to: [u8; 4]) -> Vec<u8> {
+        let mut payload = vec![8, 0, 0, 0, 0, 0, vni, 0];
+        payload.extend(udp([10, 244, 1, 2], [10, 244, 2, 2], 7, b"hello"));
+        udp([192, 168, 77, 1], outer_to, 8472, &payload)
+    }
+
+    fn judge(frame: &[u8]) -> std::result::Result<[IpAddr; 2], String> {
+        let topology = topology();
+        let nodes: Vec<_> =
+            topology.nodes.iter().map(|n| n.underlay_address(Family::V4)).collect();
+        inner(&topology, &nodes, frame)
+    }
+
+    #[test]
+    fn a_tunnels_packet_shows_the_pods_it_is_between() {
+        let pods = judge(&tunnelled(1, [192, 168, 77, 2])).unwrap();
+        assert_eq!(pods.map(|ip| ip.to_string()), ["10.244.1.2", "10.244.2.2"]);
+    }
+
+    #[test]
+    fn another_network_or_a_stranger_is_not_ours() {
+        assert!(judge(&tunnelled(2, [192, 168, 77, 2])).unwrap_err().contains("VXLAN"));
+        assert!(judge(&tunnelled(1, [192, 168, 77, 9])).unwrap_err().contains("not nodes"));
+    }
+
+    #[test]
+    fn a_pods_address_outside_is_found_in_packets_and_in_arp() {
+        let topology = topology();
+        let pods: Vec<_> = topology.nodes.iter().flat_map(|n| n.subnets.iter()).collect();
+        let bare = udp([10, 244, 1, 2], [8, 8, 8, 8], 53, b"");
+        assert_eq!(leaked(&pods, &bare), Some(IpAddr::from([10, 244, 1, 2])));
+        assert_eq!(leaked(&pods, &tunnelled(1, [192, 168, 77, 2])), None);
+        let mut arp = vec![0xff; 12];
+        arp.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, 1, 2, 2, 2, 2, 2, 2, 192, 168, 77, 1]);
+        arp.extend([0, 0, 0, 0, 0, 0, 10, 244, 2, 2]);
+        assert_eq!(leaked(&pods, &arp), Some(IpAddr::from([10, 244, 2, 2])));
     }
 }

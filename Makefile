@@ -1,0 +1,39 @@
+# What one does with Cableway from a clone. Namespaces need root: where you are not, sudo is used
+# for what is run, never for what is built.
+
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+CARGO ?= cargo
+ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
+CABLEWAY := target/release/cableway
+
+.PHONY: demo test check bench setup
+
+# Two nodes, each a daemon of ours, and what was measured between their pods.
+demo: setup
+	$(CARGO) build --release --bin cableway
+	$(ROOT) $(CABLEWAY) lab demo --io tun; tun=$$?; \
+	$(ROOT) $(CABLEWAY) lab demo --io af_xdp && exit $$tun
+
+# Everything that can fail. As root, tests make namespaces; benches run once, fuzz targets are built.
+test: setup check
+	$(RUNNER) $(CARGO) test --workspace --no-fail-fast
+	$(RUNNER) $(CARGO) test --workspace --benches
+	$(CARGO) build --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
+
+# What a reviewer should not have to say.
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
+
+# Micro-benchmarks of tables, tunnels and the pipeline, in memory.
+bench: setup
+	$(CARGO) bench --workspace
+
+setup:
+	@./setup.sh
+
+# Test programs are run as root where we are not: the variable is cargo's, for this host's target.
+RUNNER = $(if $(ROOT),CARGO_TARGET_$(HOST)_RUNNER="$(ROOT)")
+HOST = $(shell rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)

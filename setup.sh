@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Installs what Cableway is built, shown and tested with: packages of Debian and Ubuntu that are
+# missing, and the Rust toolchain by rustup where there is no cargo. Costs nothing when all is there.
+set -euo pipefail
+
+# What the programs are for; the package names are the same on Debian and Ubuntu.
+packages=(
+    gcc libc6-dev make curl ca-certificates          # linking, and getting rustup
+    clang llvm libbpf-dev linux-libc-dev             # the XDP program
+    g++                                              # libFuzzer, for fuzz/
+    iproute2 iputils-ping nftables procps ethtool    # labs
+    tcpdump iperf3                                   # what a lab's wire and pods are watched with
+)
+
+fail() {
+    echo "setup: $*" >&2
+    exit 1
+}
+
+missing_packages() {
+    # Unknown packages make it fail, and are missing.
+    local installed
+    installed=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "${packages[@]}" 2>/dev/null |
+        sed -n 's/ installed$//p') || true
+    printf '%s\n' "${packages[@]}" | grep -vxF "$installed" || true
+}
+
+install_packages() {
+    command -v dpkg-query >/dev/null || {
+        echo "setup: this is neither Debian nor Ubuntu; see to it that their packages are here:" >&2
+        echo "setup:   ${packages[*]}" >&2
+        return
+    }
+    local missing
+    mapfile -t missing < <(missing_packages)
+    ((${#missing[@]})) || return 0
+    local root=()
+    if ((EUID != 0)); then
+        command -v sudo >/dev/null ||
+            fail "neither root nor sudo is here; as root: apt-get install ${missing[*]}"
+        root=(sudo)
+    fi
+    echo "setup: installing ${missing[*]}"
+    "${root[@]}" apt-get update -q
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -q -y --no-install-recommends "${missing[@]}" ||
+        fail "apt-get could not install: ${missing[*]}"
+}
+
+install_rust() {
+    local wanted
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    if ! command -v cargo >/dev/null && [[ ! -x ${CARGO_HOME:-$HOME/.cargo}/bin/cargo ]]; then
+        echo "setup: installing Rust by rustup"
+        curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
+            sh -s -- -y -q --profile minimal -c clippy -c rustfmt ||
+            fail "rustup could not install Rust $wanted; see https://rustup.rs"
+    fi
+    PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+    local found
+    found=$(rustc --version | cut -d ' ' -f 2)
+    [[ $(printf '%s\n' "$wanted" "$found" | sort -V | head -n 1) == "$wanted" ]] ||
+        fail "Rust $wanted or newer is needed, found $found; \`rustup update stable\` brings it"
+}
+
+cd "$(dirname "${BASH_SOURCE[0]}")"
+install_packages
+install_rust
