@@ -7,4 +7,5 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod io;
+pub mod lab;
 pub mod worker;

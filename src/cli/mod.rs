@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 the thing asked for failed, 2 wrong usage.
 
 pub mod check;
+pub mod lab;
 pub mod run;
 pub mod schema;
 pub mod show;
@@ -24,6 +25,7 @@ enum Command {
     Run(Box<run::Args>),
     Check(check::Args),
     Show(show::Args),
+    Lab(lab::Args),
     Schema(schema::Args),
 }
 
@@ -33,6 +35,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => finish(run::run(*args)),
         Command::Check(args) => check::run(&args),
         Command::Show(args) => finish(show::run(&args)),
+        Command::Lab(args) => lab::run(args),
         Command::Schema(args) => schema::run(&args),
     }
 }
