@@ -17,8 +17,8 @@ demo: setup
 
 # Everything that can fail. As root, tests make namespaces; benches run once, fuzz targets are built.
 test: setup check
-	$(RUNNER) $(CARGO) test --workspace --no-fail-fast
-	$(RUNNER) $(CARGO) test --workspace --benches
+	$(AS_ROOT) $(CARGO) test --workspace --no-fail-fast
+	$(AS_ROOT) $(CARGO) test --workspace --benches
 	$(CARGO) build --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
 
 # What a reviewer should not have to say.
@@ -35,5 +35,5 @@ setup:
 	@./setup.sh
 
 # Test programs are run as root where we are not: the variable is cargo's, for this host's target.
-RUNNER = $(if $(ROOT),CARGO_TARGET_$(HOST)_RUNNER="$(ROOT)")
-HOST = $(shell rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)
+HOST := rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_
+AS_ROOT := $(if $(ROOT),env CARGO_TARGET_$$($(HOST))_RUNNER="$(ROOT)")

@@ -181,3 +181,38 @@ fn write_peer(out: &mut String, topology: &Topology, other: &Node) -> std::fmt::
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::file::{Io, Router};
+    use super::super::topology::Overrides;
+    use super::*;
+
+    #[test]
+    fn every_nodes_config_is_one_that_the_daemon_reads() {
+        let labs = concat!(env!("CARGO_MANIFEST_DIR"), "/configs/lab");
+        let mut nodes = 0;
+        for entry in fs::read_dir(labs).unwrap() {
+            let (path, overrides) = (entry.unwrap().path(), Overrides::default());
+            let topology = super::super::read(Some(&path), &overrides).unwrap();
+            for node in topology.nodes.iter().filter(|node| node.router == Router::Cableway) {
+                let config = crate::config::Config::parse(&config(&topology, node), &node.name);
+                let config = config.unwrap_or_else(|errors| panic!("{errors}"));
+                assert_eq!(config.port.len(), node.pods.len() + 1);
+                assert_eq!(config.peer.len(), topology.nodes.len() - 1);
+                nodes += 1;
+            }
+        }
+        assert!(nodes > 1);
+    }
+
+    #[test]
+    fn pods_are_attached_by_the_kind_asked_for() {
+        let overrides = Overrides { io: Some(Io::AfXdp), ..Overrides::default() };
+        let topology = super::super::read(None, &overrides).unwrap();
+        let text = config(&topology, &topology.nodes[0]);
+        assert_eq!(text.matches("kind = \"af_xdp\"").count(), 2, "{text}");
+    }
+}

@@ -14,7 +14,10 @@ use std::time::{Duration, Instant};
 /// The kernel takes namespaces and what is in them apart some time after the last use.
 const GONE_WITHIN: Duration = Duration::from_secs(3);
 
-/// Devices, nftables' tables and BPF programs of the namespace that the lab is started from.
+/// `BPF_PROG_TYPE_XDP` of `linux/bpf.h`; aya does not export it.
+const PROG_TYPE_XDP: u32 = 6;
+
+/// Devices, nftables' tables and XDP programs of the namespace that the lab is started from.
 pub(super) struct Machine(BTreeSet<String>);
 
 impl Machine {
@@ -27,8 +30,16 @@ impl Machine {
         let tables = shell::attempt("nft list tables").unwrap_or_default();
         let tables = tables.lines().filter(|line| line.contains("cableway"));
         let links = links.map(|name| format!("device {name}"));
-        Self(links.chain(tables.map(|table| format!("nftables {table}"))).collect())
+        let tables = tables.map(|table| format!("nftables {table}"));
+        Self(links.chain(tables).chain(programs()).collect())
     }
+}
+
+/// XDP programs by their numbers, which the kernel does not give again.
+fn programs() -> impl Iterator<Item = String> {
+    let programs = aya::programs::loaded_programs().filter_map(Result::ok);
+    let xdp = programs.filter(|info| info.program_type() as u32 == PROG_TYPE_XDP);
+    xdp.map(|info| format!("XDP program {} {}", info.id(), info.name_as_str().unwrap_or_default()))
 }
 
 /// What is left; `daemons` have ended.
@@ -37,11 +48,13 @@ pub(super) fn verdict(topology: &Topology, before: &Machine, daemons: &[Daemon])
     let mut left = left(topology, before);
     while !left.is_empty() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(50));
-        left = self::left(topology, before);
+        // What has come since is somebody else's.
+        let still = self::left(topology, before);
+        left.retain(|thing| still.contains(thing));
     }
     left.extend(daemons.iter().filter_map(Daemon::unclean_end));
     if left.is_empty() {
-        return Ok("no namespace, device, process, nftables table or file is left".into());
+        return Ok("no namespace, device, process, nftables table, XDP program or file left".into());
     }
     Err(Fault::Failed(format!("left behind: {}", left.join(", "))))
 }

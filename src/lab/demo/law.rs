@@ -55,7 +55,10 @@ mod tests {
 
     #[test]
     fn both_sides_are_added_up() {
-        assert_eq!(check(&drops(10, 7)).as_deref(), Ok("19 frames in and out, drops: 7 acl.denied"));
+        assert_eq!(
+            check(&drops(10, 7)).as_deref(),
+            Ok("19 frames in and out, drops: 7 acl.denied")
+        );
         assert!(check(&drops(11, 7)).is_err_and(|text| text.contains("20 frames in, 19 out")));
     }
 

@@ -248,8 +248,7 @@ mod tests {
 
     fn judge(frame: &[u8]) -> std::result::Result<[IpAddr; 2], String> {
         let topology = topology();
-        let nodes: Vec<_> =
-            topology.nodes.iter().map(|n| n.underlay_address(Family::V4)).collect();
+        let nodes: Vec<_> = topology.nodes.iter().map(|n| n.underlay_address(Family::V4)).collect();
         inner(&topology, &nodes, frame)
     }
 
