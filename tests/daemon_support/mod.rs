@@ -1,4 +1,9 @@
-//! Namespaces for tests: made with a name of their own, gone when dropped.
+//! Namespaces and daemons for tests: made with names of their own, gone when dropped.
+#![allow(dead_code, reason = "not every test that shares this needs all of it")]
+
+pub(crate) mod daemon;
+#[allow(unsafe_code)]
+pub(crate) mod sys;
 
 use cableway::io::netns;
 use std::path::PathBuf;
@@ -31,7 +36,6 @@ impl Space {
     }
 
     /// Runs a command line within the namespace.
-    #[allow(dead_code, reason = "not every test that shares this needs it")]
     pub(crate) fn exec(&self, words: &str) -> String {
         let mut all = vec!["netns", "exec", self.name.as_str()];
         all.extend(words.split_whitespace());
@@ -39,7 +43,6 @@ impl Space {
     }
 
     /// Its file.
-    #[allow(dead_code, reason = "not every test that shares this needs it")]
     pub(crate) fn path(&self) -> PathBuf {
         netns::path(&self.name)
     }

@@ -1,0 +1,118 @@
+//! The real binary in a namespace, with files of its own that go when it does.
+
+use super::Space;
+use cableway::control::management::client;
+use cableway::control::report::Ready;
+use serde::de::DeserializeOwned;
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_cableway");
+/// How long anything may take that a test waits for.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A place for a node's files, and the node's process once it was started.
+pub(crate) struct Daemon {
+    directory: PathBuf,
+    pub(crate) socket: PathBuf,
+    child: Option<Child>,
+}
+
+/// How a process ended, and what it said on standard error.
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) error: String,
+}
+
+impl Daemon {
+    /// A node that is not started yet. `config` lacks only the `socket` of `[node]`, which it begins
+    /// with.
+    pub(crate) fn new(space: &Space, config: &str) -> Daemon {
+        let directory = std::env::temp_dir().join(&space.name);
+        fs::create_dir_all(&directory).expect("the temporary directory can be written");
+        let socket = directory.join("node.sock");
+        let text = config.replacen("[node]\n", &format!("[node]\nsocket = {socket:?}\n"), 1);
+        fs::write(directory.join("node.toml"), text).expect("the file can be written");
+        Daemon { directory, socket, child: None }
+    }
+
+    /// The command that runs it within `space`, behind the words of `wrapper`.
+    pub(crate) fn command(&self, space: &Space, wrapper: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &space.name]).args(wrapper.split_whitespace());
+        command.arg(BINARY).arg("run").arg("--config").arg(self.directory.join("node.toml"));
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Starts it and waits until it is ready.
+    pub(crate) fn start(&mut self, space: &Space) {
+        let log = File::create(self.directory.join("log")).expect("the file can be made");
+        let child = self.command(space, "").stderr(log).spawn().expect("the binary starts");
+        self.child = Some(child);
+        wait_for("the daemon to be ready", || {
+            if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
+                panic!("the daemon has ended with {status}: {}", self.log());
+            }
+            client::get::<Ready>(&self.socket, "/v1/ready").is_ok()
+        });
+    }
+
+    /// Runs it, where it can't start, until it says so.
+    pub(crate) fn fail(&self, mut command: Command) -> Ended {
+        let child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn();
+        let output = child.and_then(Child::wait_with_output).expect("the binary starts");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        Ended { status: output.status, error }
+    }
+
+    /// Its answer to `path`.
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> T {
+        client::get(&self.socket, path).expect("the daemon answers")
+    }
+
+    /// Sends it a signal and waits for its end.
+    pub(crate) fn end(&mut self, signal: &str) -> Ended {
+        let mut child = self.child.take().expect("it was started");
+        super::run("kill", &[&format!("-{signal}"), &child.id().to_string()]);
+        let status = child.wait().expect("it is a child of ours");
+        Ended { status, error: self.log() }
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("log")).unwrap_or_default()
+    }
+
+    /// `cableway show` with these words; what it printed.
+    pub(crate) fn show(&self, words: &str) -> String {
+        let socket = self.socket.to_str().expect("the path is text");
+        let mut all = vec!["show", "--socket", socket];
+        all.extend(words.split_whitespace());
+        super::run(BINARY, &all)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- log of {}:\n{}", self.directory.display(), self.log());
+        }
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Waits until something is so, and fails when it does not become so.
+pub(crate) fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

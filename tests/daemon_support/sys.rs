@@ -1,0 +1,35 @@
+//! The one thing that takes `unsafe` here: a kernel without AF_XDP, played by seccomp.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// Makes `socket(AF_XDP, …)` answer EAFNOSUPPORT in the child, as a kernel does that was built without.
+pub(crate) fn without_af_xdp(command: &mut Command) {
+    // SAFETY: between fork and exec the closure only calls prctl, which is async-signal-safe, on memory
+    // of its own stack.
+    unsafe { command.pre_exec(install) };
+}
+
+fn install() -> io::Result<()> {
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let op = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    // Offsets are those of `struct seccomp_data`: the call's number, then its first argument (the low
+    // half, on little-endian machines).
+    let mut filter = [
+        op(LOAD, 0, 0, 0),
+        op(EQUAL, 0, 3, libc::SYS_socket as u32),
+        op(LOAD, 0, 0, 16),
+        op(EQUAL, 0, 1, libc::AF_XDP as u32),
+        op(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EAFNOSUPPORT as u32),
+        op(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: the program and its instructions outlive the call, which copies them.
+    let result = unsafe {
+        libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program, 0, 0)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
