@@ -184,3 +184,16 @@ fn a_way_that_changes_is_followed() {
     wait_for("the next hop's MAC", || mac(&a).is_some());
     assert!(a.end("TERM").status.success());
 }
+
+#[test]
+fn an_address_that_comes_later_is_ours_too() {
+    let nodes = Nodes::new();
+    let mut a = Daemon::new(&nodes.a, &nodes.config_a());
+    a.start(&nodes.a);
+    let bound = |address: &str| nodes.a.exec("ss -Huln").contains(&format!("{address}:4789"));
+    assert!(bound("192.168.77.1"));
+    nodes.a.ip("address add 192.168.77.11/24 dev eth0");
+    wait_for("the port to be reserved there too", || bound("192.168.77.11"));
+    assert!(bound("192.168.77.1"));
+    assert!(a.end("HUP").status.success());
+}

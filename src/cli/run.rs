@@ -12,7 +12,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// What to log on standard error: a level, or directives such as `info,cableway::control=debug`
-    #[arg(long, value_name = "FILTER", default_value = "info")]
+    #[arg(long, value_name = "FILTER", default_value = "info", value_parser = parse_filter)]
     log: EnvFilter,
 }
 
@@ -40,4 +40,9 @@ pub fn run(args: Args) -> Result<(), RunError> {
         .with_target(false)
         .init();
     Ok(daemon::run(&config)?)
+}
+
+/// Strict, unlike the filter's own conversion from text, which overlooks what it can't read.
+fn parse_filter(text: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
+    text.parse()
 }

@@ -7,7 +7,7 @@
 //! 3. what the kernel says of the underlay, and the snapshot made of it;
 //! 4. workers; the uplinks' XDP programs take our packets; the management socket answers: ready.
 //!
-//! It runs until SIGTERM or SIGINT, or until a worker fails.
+//! It runs until SIGTERM, SIGINT or SIGHUP, or until a worker fails.
 
 use super::build::{self, BuildError, Built, Facts, UplinkFacts};
 use super::devices::{self, PortError};
@@ -24,7 +24,7 @@ use crate::io::af_xdp::{AfXdpError, Device, Match, Umem};
 use crate::worker::{self, Mode, Pacing};
 use arc_swap::ArcSwap;
 use pipeline::frame::{Memory, MemoryError};
-use pipeline::snapshot::{PortId, Snapshot};
+use pipeline::snapshot::{PortId, Role, Snapshot};
 use std::io;
 use std::net::UdpSocket;
 use std::sync::Arc;
@@ -95,6 +95,7 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
 struct End {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl End {
@@ -103,13 +104,15 @@ impl End {
             signal(kind).map_err(|source| DaemonError::Io { doing: "catching signals", source })
         };
         let terminate = catch(SignalKind::terminate())?;
-        Ok(End { terminate, interrupt: catch(SignalKind::interrupt())? })
+        let interrupt = catch(SignalKind::interrupt())?;
+        Ok(End { terminate, interrupt, hangup: catch(SignalKind::hangup())? })
     }
 
     async fn come(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+            _ = self.hangup.recv() => "SIGHUP",
         }
     }
 }
@@ -141,7 +144,7 @@ struct Node {
     facts: Facts,
     uplinks: Vec<Arc<Device>>,
     state: Arc<State>,
-    _reserved: Vec<UdpSocket>,
+    reserved: Vec<UdpSocket>,
 }
 
 /// Ports that are open, not yet at work.
@@ -170,9 +173,10 @@ impl Node {
         let mut facts = ports.facts;
         facts.ways = ways;
         let built = build::build(config, &facts, None)?;
+        warn_of_mtus(&built.snapshot);
         resolve(&mut underlay, &built.snapshot, undo).await?;
         let state = work(config, memory, built, ports.ports, ports.about, undo)?;
-        let node = Node { underlay, facts, uplinks: ports.uplinks, state, _reserved: reserved };
+        let node = Node { underlay, facts, uplinks: ports.uplinks, state, reserved };
         node.take(config)?;
         Ok(node)
     }
@@ -205,7 +209,15 @@ impl Node {
         }
     }
 
+    /// One look at the underlay; what has changed is passed on.
     async fn look(&mut self, config: &Config, undo: &mut Undo) -> Result<(), DaemonError> {
+        if self.underlay.refresh_addresses().await? {
+            tracing::info!("our addresses on the underlay have changed");
+            // First given back: those that stay can't be bound twice.
+            self.reserved.clear();
+            self.reserved = reserve(&Netlink::connect(None)?, config, &self.underlay).await?;
+            self.take(config)?;
+        }
         let ways = self.underlay.follow(config, &self.facts.ways).await?;
         if ways != self.facts.ways {
             tracing::info!("the ways to the peers have changed");
@@ -276,6 +288,28 @@ async fn reserve(
 ) -> Result<Vec<UdpSocket>, ReserveError> {
     let tunnels = config.tunnel.tunnels().map(|(name, tunnel)| (name, tunnel.steer()));
     reserve::reserve(netlink, tunnels, &underlay.addresses()).await
+}
+
+/// A pod whose packets don't fit the underlay has trouble that is hard to find later.
+fn warn_of_mtus(snapshot: &Snapshot) {
+    let pods = snapshot.ports.iter().filter(|port| port.role == Role::Pod);
+    let Some(widest) = pods.max_by_key(|port| port.mtu) else { return };
+    for peer in snapshot.peers.iter() {
+        let uplink = &snapshot.ports[peer.uplink.index()];
+        let most = uplink.mtu.saturating_sub(peer.encap.overhead());
+        if widest.mtu > most {
+            tracing::warn!(
+                "port {}: an MTU of {} and the {} bytes of the tunnel to peer {} don't fit the {} of \
+                 uplink {}; packets of more than {most} bytes are refused: lower the port's `mtu`",
+                widest.name,
+                widest.mtu,
+                peer.encap.overhead(),
+                peer.name,
+                uplink.mtu,
+                uplink.name
+            );
+        }
+    }
 }
 
 /// Gives the next hops a moment to answer. Those that don't are asked again while running.

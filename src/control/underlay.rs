@@ -130,6 +130,21 @@ impl Underlay {
         self.uplinks.iter().flat_map(|uplink| uplink.addresses.iter().copied()).collect()
     }
 
+    /// Reads our addresses on the uplinks again; whether they have changed. One that IPv6 is still
+    /// testing at the start is there a moment later.
+    ///
+    /// # Errors
+    /// When the kernel can't be asked.
+    pub async fn refresh_addresses(&mut self) -> Result<bool, NetlinkError> {
+        let mut changed = false;
+        for uplink in &mut self.uplinks {
+            let addresses = addresses(&self.netlink, uplink.link.index).await?;
+            changed |= addresses != uplink.addresses;
+            uplink.addresses = addresses;
+        }
+        Ok(changed)
+    }
+
     /// The ways to all peers, for the start.
     ///
     /// # Errors
@@ -277,12 +292,13 @@ async fn find(netlink: &Netlink, device: &str) -> Result<Uplink, UnderlayError> 
     if !link.up {
         tracing::warn!("uplink {device} is down; no peer can be reached until it is up");
     }
-    let addresses = netlink.addresses(link.index).await?;
-    let addresses = addresses.iter().map(|net| net.addr()).filter(|own| !is_link_local(*own));
-    Ok(Uplink { addresses: addresses.collect(), link })
+    Ok(Uplink { addresses: addresses(netlink, link.index).await?, link })
 }
 
-/// Such an address means nothing without its link: no peer is configured with one.
-fn is_link_local(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+/// Our addresses on a link. A link-local one means nothing without its link: no peer is configured with
+/// one.
+async fn addresses(netlink: &Netlink, link: u32) -> Result<Vec<IpAddr>, NetlinkError> {
+    let all = netlink.addresses(link).await?.into_iter().map(|net| net.addr());
+    let is_link_local = |own: &IpAddr| matches!(own, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    Ok(all.filter(|own| !is_link_local(own)).collect())
 }

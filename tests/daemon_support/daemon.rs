@@ -53,7 +53,9 @@ impl Daemon {
         let child = self.command(space, "").stderr(log).spawn().expect("the binary starts");
         self.child = Some(child);
         wait_for("the daemon to be ready", || {
-            if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
+            if let Some(status) =
+                self.child.as_mut().and_then(|child| child.try_wait().ok().flatten())
+            {
                 panic!("the daemon has ended with {status}: {}", self.log());
             }
             client::get::<Ready>(&self.socket, "/v1/ready").is_ok()

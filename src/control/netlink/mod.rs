@@ -45,6 +45,7 @@ pub enum NetlinkError {
 /// What to do about an error, where the kernel's word for it doesn't tell.
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
+        io::ErrorKind::AlreadyExists => "; remove what is there, or correct the config",
         io::ErrorKind::PermissionDenied => "; run as root, or with CAP_NET_ADMIN and CAP_SYS_ADMIN",
         _ => "",
     }
