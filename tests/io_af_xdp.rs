@@ -15,6 +15,7 @@ use pipeline::stages::port::REFUSED;
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 
@@ -321,6 +322,20 @@ fn many_queues_of_a_device() {
     }
     assert_eq!(count, 32);
 
+    // A worker sleeps on edges: each arrival must make one, on whatever queue.
+    let mut mio = mio::Poll::new().unwrap();
+    let fd = lab.port.readiness().unwrap().as_raw_fd();
+    let mut source = mio::unix::SourceFd(&fd);
+    mio.registry().register(&mut source, mio::Token(0), mio::Interest::READABLE).unwrap();
+    let mut events = mio::Events::with_capacity(4);
+    for i in 0..32u8 {
+        let sender = lab.wire.within(|| UdpSocket::bind("10.8.0.2:0")).unwrap();
+        sender.send_to(&[i], "10.8.0.1:8472").unwrap();
+        mio.poll(&mut events, Some(io::PATIENCE)).unwrap();
+        assert!(!events.is_empty(), "frame {i} woke nobody");
+        lab.receive();
+    }
+
     // The same device again, a port for each queue.
     let Lab { node, umem, mut port, mut worker, .. } = lab;
     port.close(&mut worker.cx(0));
@@ -339,7 +354,10 @@ fn many_queues_of_a_device() {
 fn a_port_whose_device_was_removed_says_so() {
     let mut lab = Lab::new(Attach::Native, None);
     lab.node.run(&["ip", "link", "delete", "up0"]);
-    lab.port.kernel_drops();
+    let frame = Frame::copied(&[0; 60], &mut lab.worker.pool, PortId(0)).unwrap();
+    let sent = lab.port.tx(&mut VecDeque::from([frame]), &mut lab.worker.cx(0)).unwrap();
+    assert_eq!(sent, 1, "taken, since nobody knew");
+    assert!(lab.port.poll(&mut lab.worker.cx(0)).is_err());
     assert!(lab.port.rx(&mut Batch::new(), &mut lab.worker.cx(0)).is_err());
     // Others can still be opened: the memory is registered anew if need be.
     veth(&lab.node, "up1", &lab.wire, "eth1", 1500);
@@ -359,6 +377,15 @@ fn errors_say_what_to_do() {
     assert!(matches!(busy, AfXdpError::Busy(_)), "{busy}");
     let ring = open(AfXdpConfig { ring: 100, ..config("up0", None) });
     assert!(ring.to_string().contains("power of two"), "{ring}");
+    lab.close();
+}
+
+#[test]
+fn an_idle_port_finds_its_device_removed_too() {
+    let mut lab = Lab::new(Attach::Native, None);
+    lab.node.run(&["ip", "link", "delete", "up0"]);
+    lab.port.kernel_drops();
+    assert!(lab.port.rx(&mut Batch::new(), &mut lab.worker.cx(0)).is_err());
     lab.close();
 }
 

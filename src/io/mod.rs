@@ -39,6 +39,12 @@ pub trait Port: Send {
         Ok(())
     }
 
+    /// Whether frames that were taken still wait for the kernel, so that [`poll`](Self::poll) must be
+    /// called again soon though nothing may arrive.
+    fn is_pending(&self) -> bool {
+        false
+    }
+
     /// What becomes readable when there is something to receive; `None` for a port that must be asked.
     fn readiness(&self) -> Option<BorrowedFd<'_>> {
         None

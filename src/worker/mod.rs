@@ -174,7 +174,7 @@ impl Worker {
 
     /// Whether something waits that only time or another turn can move.
     fn is_waiting(&self) -> bool {
-        self.pipeline.held() > 0
+        self.pipeline.held() > 0 || self.ports.iter().any(|slot| slot.port.is_pending())
     }
 }
 

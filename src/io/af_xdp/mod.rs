@@ -98,14 +98,10 @@ pub enum AfXdpError {
     Busy(String),
     /// The memory may not be locked.
     #[error(
-        "{device}: {bytes} bytes of packet memory may not be locked; raise `ulimit -l`, grant CAP_IPC_LOCK or lower memory.chunks"
+        "{0}: the packet memory may not be locked; raise `ulimit -l`, grant CAP_IPC_LOCK or lower \
+         memory.chunks"
     )]
-    Memlock {
-        /// The device.
-        device: String,
-        /// Bytes asked for.
-        bytes: usize,
-    },
+    Memlock(String),
     /// A ring of that size cannot be.
     #[error("{device}: a ring of {slots} slots; expected a power of two from 8 to 32768")]
     Ring {
@@ -122,9 +118,12 @@ pub enum AfXdpError {
         /// What was tried.
         step: &'static str,
         /// The kernel's answer.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Cause,
     },
 }
+
+/// An error of whatever kind.
+type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// A device with our XDP program on it. It lives as long as one of its ports does, or this value.
 #[derive(Debug)]
@@ -142,6 +141,7 @@ impl Device {
         if !config.ring.is_power_of_two() || !(8..=32768).contains(&config.ring) {
             return Err(AfXdpError::Ring { device: device.clone(), slots: config.ring });
         }
+        Socket::probe().map_err(|e| explain(device, e))?;
         let missing = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound => AfXdpError::Missing(device.clone()),
             _ => AfXdpError::setup(device, "ask for the device", source),
@@ -191,7 +191,6 @@ impl Device {
             sockets,
             next: 0,
             max_len: mtu as usize + ETHERNET,
-            gone: false,
             started: false,
             ready,
             statistics,
@@ -210,12 +209,12 @@ impl Device {
             match all(Mode::ZeroCopy) {
                 Ok(sockets) => return Ok((Mode::ZeroCopy, None, sockets)),
                 Err(OpenError::Bind(errno)) => reason = Some(errno),
-                Err(e) => return Err(self.explain(umem, e)),
+                Err(e) => return Err(explain(&self.config.device, e)),
             }
         }
         match all(Mode::Copy) {
             Ok(sockets) => Ok((Mode::Copy, reason, sockets)),
-            Err(e) => Err(self.explain(umem, e)),
+            Err(e) => Err(explain(&self.config.device, e)),
         }
     }
 
@@ -231,24 +230,6 @@ impl Device {
                 }
                 other => return other,
             }
-        }
-    }
-
-    fn explain(&self, umem: &Umem, error: OpenError) -> AfXdpError {
-        let device = self.config.device.clone();
-        match error {
-            OpenError::Socket(Errno::AFNOSUPPORT) => AfXdpError::NoAfXdp(device),
-            OpenError::Socket(Errno::PERM) => {
-                AfXdpError::Privilege { device, step: "open an AF_XDP socket" }
-            }
-            OpenError::Bind(Errno::BUSY) => AfXdpError::Busy(device),
-            OpenError::Register(Errno::NOBUFS) => {
-                AfXdpError::Memlock { device, bytes: umem.memory().bytes() }
-            }
-            OpenError::Socket(e) => AfXdpError::setup(&device, "open an AF_XDP socket", e),
-            OpenError::Register(e) => AfXdpError::setup(&device, "register packet memory", e),
-            OpenError::Bind(e) => AfXdpError::setup(&device, "bind a socket to its queue", e),
-            OpenError::Rings(e) => AfXdpError::setup(&device, "make a socket's rings", e),
         }
     }
 }
@@ -269,7 +250,6 @@ pub struct AfXdp {
     next: usize,
     /// The longest frame that the device sends.
     max_len: usize,
-    gone: bool,
     /// Whether the queues' frames come to us: not before there are chunks for them.
     started: bool,
     ready: Ready,
@@ -301,7 +281,8 @@ impl AfXdp {
     }
 
     fn check(&self) -> io::Result<()> {
-        if self.gone || self.sockets.is_empty() { Err(Errno::NXIO.into()) } else { Ok(()) }
+        let gone = self.sockets.first().is_none_or(Socket::is_orphaned);
+        if gone { Err(Errno::NXIO.into()) } else { Ok(()) }
     }
 }
 
@@ -329,13 +310,18 @@ impl Port for AfXdp {
 
     fn tx(&mut self, queue: &mut VecDeque<Frame>, cx: &mut PortCx<'_>) -> io::Result<usize> {
         self.check()?;
-        self.sockets[0].transmit(queue, self.max_len, cx)
+        Ok(self.sockets[0].transmit(queue, self.max_len, cx))
     }
 
     fn poll(&mut self, cx: &mut PortCx<'_>) -> io::Result<()> {
         self.check()?;
         self.sockets[0].reclaim(cx.pool);
-        self.sockets[0].kick(cx.pool)
+        self.sockets[0].kick(cx.pool);
+        Ok(())
+    }
+
+    fn is_pending(&self) -> bool {
+        self.sockets.first().is_some_and(Socket::is_pending)
     }
 
     fn readiness(&self) -> Option<BorrowedFd<'_>> {
@@ -355,7 +341,7 @@ impl Port for AfXdp {
         ];
         for socket in &mut self.sockets {
             socket.settle_fill_level();
-            self.gone |= socket.is_orphaned();
+            socket.wake();
             if let Some(s) = socket.statistics() {
                 // An empty fill ring is counted as rx_dropped, and once more by its own name.
                 drops[0].count += s.rx_dropped;
@@ -420,28 +406,46 @@ impl Ready {
     }
 }
 
+/// What it means that a socket could not be opened.
+fn explain(device: &str, error: OpenError) -> AfXdpError {
+    let name = device.to_owned();
+    match error {
+        OpenError::Socket(Errno::AFNOSUPPORT) => AfXdpError::NoAfXdp(name),
+        OpenError::Socket(Errno::PERM) => {
+            AfXdpError::Privilege { device: name, step: "open an AF_XDP socket" }
+        }
+        OpenError::Bind(Errno::BUSY) => AfXdpError::Busy(name),
+        OpenError::Register(Errno::NOBUFS) => AfXdpError::Memlock(name),
+        OpenError::Socket(e) => AfXdpError::setup(device, "open an AF_XDP socket", e),
+        OpenError::Register(e) => AfXdpError::setup(device, "register packet memory", e),
+        OpenError::Bind(e) => AfXdpError::setup(device, "bind a socket to its queue", e),
+        OpenError::Rings(e) => AfXdpError::setup(device, "make a socket's rings", e),
+    }
+}
+
 impl AfXdpError {
-    fn setup(
-        device: &str,
-        step: &'static str,
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> AfXdpError {
+    fn setup(device: &str, step: &'static str, source: impl Into<Cause>) -> AfXdpError {
         AfXdpError::Setup { device: device.to_owned(), step, source: source.into() }
     }
 
     /// The program could not be loaded.
     fn loading(device: &str, error: impl Into<EbpfError>) -> AfXdpError {
         let error = error.into();
-        let mut cause: Option<&dyn std::error::Error> = Some(&error);
+        // What the kernel answered is at the end of a chain, and not in the text of its first link.
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(&error);
         while let Some(e) = cause {
             let errno = e.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
             if errno == Some(libc::EPERM) {
                 let step = "load an XDP program";
                 return AfXdpError::Privilege { device: device.to_owned(), step };
             }
+            if !text.contains(&e.to_string()) {
+                text = format!("{text}: {e}");
+            }
             cause = e.source();
         }
-        AfXdpError::setup(device, "load the XDP program", error)
+        AfXdpError::setup(device, "load the XDP program", text)
     }
 
     /// The program could not be attached.

@@ -118,7 +118,7 @@ impl<S: Slot> Producer<S> {
 
     /// Values that the consumer had not taken when we last looked.
     #[inline]
-    fn used(&self) -> u32 {
+    pub(super) fn used(&self) -> u32 {
         self.next.wrapping_sub(self.consumed).min(self.shared.size())
     }
 

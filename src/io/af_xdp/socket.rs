@@ -23,7 +23,6 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
 };
 use std::collections::VecDeque;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -81,14 +80,19 @@ pub(super) struct Socket {
     partial: Option<Frame>,
     /// Whether frames may have several chunks.
     chains: bool,
+    /// Whether the device was removed.
+    orphaned: bool,
 }
 
 impl Socket {
+    /// Whether this process can have such sockets at all.
+    pub(super) fn probe() -> Result<(), OpenError> {
+        new_socket().map(drop)
+    }
+
     pub(super) fn open(umem: &Umem, options: &Options) -> Result<Socket, OpenError> {
         let Options { device, queue, ring, mode, .. } = *options;
-        let fd = socket_with(AddressFamily::XDP, SocketType::RAW, SocketFlags::CLOEXEC, None)
-            .map_err(OpenError::Socket)?;
-        let fd = Arc::new(fd);
+        let fd = Arc::new(new_socket()?);
         set_xdp_rx_ring_size(&fd, ring)
             .and_then(|()| set_xdp_tx_ring_size(&fd, ring))
             .and_then(|()| set_xdp_umem_fill_ring_size(&fd, ring))
@@ -110,6 +114,7 @@ impl Socket {
             level: FillLevel::new(options.fill, ring),
             partial: None,
             chains,
+            orphaned: false,
             fd,
         })
     }
@@ -157,10 +162,11 @@ impl Socket {
             self.fill.push(self.lent.lend(chunk));
         }
         if wanted > 0 {
+            self.level.filled = self.fill.used();
             self.fill.publish();
             // Drivers that do zero-copy may sleep when they run out of chunks.
             if self.fill.needs_wakeup() {
-                let _ = self.ask();
+                self.wake();
             }
         }
     }
@@ -173,7 +179,7 @@ impl Socket {
         queue: &mut VecDeque<Frame>,
         max_len: usize,
         cx: &mut PortCx<'_>,
-    ) -> io::Result<usize> {
+    ) -> usize {
         self.reclaim(cx.pool);
         let mut sent = 0;
         while let Some(frame) = queue.front() {
@@ -195,8 +201,8 @@ impl Socket {
         if sent > 0 {
             self.tx.publish();
         }
-        self.kick(cx.pool)?;
-        Ok(sent)
+        self.kick(cx.pool);
+        sent
     }
 
     /// Puts one frame into the ring, which has room for its chunks.
@@ -232,9 +238,9 @@ impl Socket {
     /// Makes the kernel send what is in the ring: in copy mode it does so within this call, up to its
     /// budget, its own ring's room and the socket's send buffer.
     #[inline]
-    pub(super) fn kick(&mut self, pool: &mut Pool) -> io::Result<()> {
+    pub(super) fn kick(&mut self, pool: &mut Pool) {
         if self.sending == 0 {
-            return Ok(());
+            return;
         }
         let mut before = self.tx.pending();
         for _ in 0..KICKS {
@@ -244,8 +250,10 @@ impl Socket {
             match send(&self.fd, &[], SendFlags::DONTWAIT) {
                 // The device is down; the frames wait.
                 Err(Errno::NETDOWN) => break,
-                // The device is gone, or another error that will not pass.
-                Err(e @ (Errno::NXIO | Errno::BADF | Errno::NOTSOCK)) => return Err(e.into()),
+                Err(Errno::NXIO) => {
+                    self.orphaned = true;
+                    break;
+                }
                 // There is more to do, or (EBUSY) the device dropped a frame, which it counts.
                 _ => {}
             }
@@ -256,17 +264,23 @@ impl Socket {
             before = after;
             self.reclaim(pool);
         }
-        Ok(())
     }
 
-    /// Wakes the receiving side of the driver, which also tells whether the device is still there.
-    fn ask(&self) -> rustix::io::Result<()> {
-        recv(&self.fd, &mut [0u8; 0][..], RecvFlags::DONTWAIT).map(drop)
+    /// Whether frames in the ring wait for the kernel, as far as we know.
+    pub(super) fn is_pending(&self) -> bool {
+        self.tx.used() > 0
     }
 
-    /// Whether the socket's device was removed.
+    /// Wakes the receiving side of the driver; on the way the kernel tells whether there is still one.
+    pub(super) fn wake(&mut self) {
+        let woken = recv(&self.fd, &mut [0u8; 0][..], RecvFlags::DONTWAIT);
+        self.orphaned |= matches!(woken, Err(Errno::NXIO));
+    }
+
+    /// Whether the device was removed, as far as we know.
+    #[inline]
     pub(super) fn is_orphaned(&self) -> bool {
-        matches!(self.ask(), Err(Errno::NXIO))
+        self.orphaned
     }
 
     /// Lets the fill ring shrink if the last period was quiet.
@@ -284,11 +298,9 @@ impl Socket {
     /// device may write until then: those chunks stay lost, a few for each port removed.
     pub(super) fn close(mut self, mode: Mode, pool: &mut Pool) {
         let deadline = Instant::now() + Duration::from_millis(50);
-        while self.sending > 0 && Instant::now() < deadline {
+        while self.sending > 0 && !self.orphaned && Instant::now() < deadline {
             self.reclaim(pool);
-            if self.kick(pool).is_err() {
-                break;
-            }
+            self.kick(pool);
             if self.sending > 0 {
                 std::thread::sleep(Duration::from_millis(1));
             }
@@ -302,6 +314,11 @@ impl Socket {
             lent.reclaim_all(pool);
         }
     }
+}
+
+fn new_socket() -> Result<OwnedFd, OpenError> {
+    socket_with(AddressFamily::XDP, SocketType::RAW, SocketFlags::CLOEXEC, None)
+        .map_err(OpenError::Socket)
 }
 
 fn map<S: Atomics>(
@@ -332,6 +349,8 @@ struct FillLevel {
     min: u32,
     max: u32,
     now: u32,
+    /// Chunks in the ring when we last added some.
+    filled: u32,
     /// The lowest level seen in this period.
     low: u32,
 }
@@ -339,18 +358,18 @@ struct FillLevel {
 impl FillLevel {
     fn new(min: u32, max: u32) -> FillLevel {
         let min = min.clamp(1, max);
-        FillLevel { min, max, now: min, low: min }
+        FillLevel { min, max, now: min, filled: 0, low: min }
     }
 
     /// How many chunks to add to `pending`. Small amounts wait, for the sake of the shared cache line.
     #[inline]
     fn wanted(&mut self, pending: u32) -> u32 {
         self.low = self.low.min(pending);
-        if pending < self.now / 2 {
+        if pending < self.filled / 2 {
             self.now = (self.now * 2).min(self.max);
         }
         let missing = self.now.saturating_sub(pending);
-        if missing >= self.now / 8 { missing } else { 0 }
+        if missing >= self.now.div_ceil(8) { missing } else { 0 }
     }
 
     fn settle(&mut self) {
@@ -368,20 +387,27 @@ mod tests {
     #[test]
     fn the_fill_level_follows_the_load() {
         let mut level = FillLevel::new(64, 512);
-        assert_eq!(level.wanted(64), 0);
-        assert_eq!(level.wanted(60), 0, "a few frames are not worth a write");
-        assert_eq!(level.wanted(40), 24);
-        assert_eq!(level.wanted(10), 118, "the level doubles");
-        assert_eq!(level.wanted(0), 256);
-        assert_eq!(level.wanted(0), 512);
-        assert_eq!(level.wanted(0), 512, "the ring's size is the limit");
+        let mut look = |level: &mut FillLevel, pending| {
+            let wanted = level.wanted(pending);
+            if wanted > 0 {
+                level.filled = pending + wanted;
+            }
+            wanted
+        };
+        assert_eq!(look(&mut level, 0), 64, "an empty ring at the start is no load");
+        assert_eq!(look(&mut level, 60), 0, "a few frames are not worth a write");
+        assert_eq!(look(&mut level, 40), 24);
+        assert_eq!(look(&mut level, 10), 118, "the level doubles");
+        assert_eq!(look(&mut level, 0), 256);
+        assert_eq!(look(&mut level, 0), 512);
+        assert_eq!(look(&mut level, 0), 512, "the ring's size is the limit");
         level.settle();
-        assert_eq!(level.wanted(500), 0);
+        assert_eq!(look(&mut level, 500), 0);
         level.settle();
-        assert_eq!(level.wanted(256), 0, "half the level after a quiet period");
+        assert_eq!(look(&mut level, 256), 0, "half the level after a quiet period");
         for _ in 0..9 {
             level.settle();
         }
-        assert_eq!(level.wanted(0), 128);
+        assert_eq!(level.now, 64, "and no less than at the start");
     }
 }
