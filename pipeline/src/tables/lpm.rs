@@ -31,6 +31,8 @@ const ROOT: u8 = 24;
 const PAGE: usize = 1 << 12;
 /// Pages of a directory, and directories of a table.
 const FAN: usize = 1 << 6;
+/// Addresses that go down the tree together.
+const BATCH: usize = 64;
 
 type Page = Block<PAGE>;
 type Directory = [Arc<Page>; FAN];
@@ -46,31 +48,23 @@ pub trait Key: sealed::Sealed + Copy + Eq + Send + Sync + 'static {
     /// A prefix of such addresses.
     type Net: prefix_trie::Prefix + Copy + Eq + Send + Sync;
 
-    /// The first 24 bits.
-    fn top(self) -> usize;
+    /// The address, from the most significant bit on.
+    fn bits(self) -> u128;
 
-    /// The byte at `i`, modulo the length of the address.
-    fn byte(self, i: usize) -> u8;
-
-    /// The network's bits from the most significant bit on, without host bits.
-    fn bits(net: &Self::Net) -> u128;
+    /// The network's address in the same form, without host bits.
+    fn net_bits(net: &Self::Net) -> u128;
 }
 
 impl Key for Ipv4Addr {
     type Net = ipnet::Ipv4Net;
 
     #[inline]
-    fn top(self) -> usize {
-        (self.to_bits() >> 8) as usize
+    fn bits(self) -> u128 {
+        u128::from(self.to_bits()) << 96
     }
 
-    #[inline]
-    fn byte(self, i: usize) -> u8 {
-        self.octets()[i % 4]
-    }
-
-    fn bits(net: &Self::Net) -> u128 {
-        u128::from(net.network().to_bits()) << 96
+    fn net_bits(net: &Self::Net) -> u128 {
+        net.network().bits()
     }
 }
 
@@ -78,18 +72,19 @@ impl Key for Ipv6Addr {
     type Net = ipnet::Ipv6Net;
 
     #[inline]
-    fn top(self) -> usize {
-        (self.to_bits() >> 104) as usize
+    fn bits(self) -> u128 {
+        self.to_bits()
     }
 
-    #[inline]
-    fn byte(self, i: usize) -> u8 {
-        self.octets()[i % 16]
+    fn net_bits(net: &Self::Net) -> u128 {
+        net.network().bits()
     }
+}
 
-    fn bits(net: &Self::Net) -> u128 {
-        net.network().to_bits()
-    }
+/// The root's slot of an address or network.
+#[inline]
+fn top(bits: u128) -> usize {
+    (bits >> (128 - ROOT)) as usize
 }
 
 /// An immutable longest-prefix-match table; see the [module](self).
@@ -124,23 +119,70 @@ impl<A: Key> Lpm<A> {
     /// The value of the longest prefix that contains `addr`.
     #[inline]
     pub fn lookup(&self, addr: A) -> Option<u32> {
-        let page = self.page(addr.top());
-        let value = self.finish(page, addr, page.slot(addr.top()));
+        let bits = addr.bits();
+        let page = self.page(top(bits));
+        let mut slot = page.slot(top(bits));
+        let mut node = page.child(slot);
+        while let Some(deeper) = node {
+            slot = deeper.slot(bits);
+            node = deeper.child(slot);
+        }
+        let value = self.or_default(slot);
         (value != NONE).then_some(value)
     }
 
     /// [`lookup`](Self::lookup) for many addresses: `out[i]` becomes the value of `addrs[i]`, or
     /// [`NONE`]. Of slices of different lengths the longer one's rest is left alone.
     ///
-    /// The accesses of different addresses do not wait for each other, so that a batch whose
-    /// destinations are not in the cache takes about as long as its slowest few and not their sum.
+    /// All addresses go down the tree together, a level at a time, so that their accesses to memory
+    /// do not wait for each other.
     #[inline]
     pub fn lookup_batch(&self, addrs: &[A], out: &mut [u32]) {
-        for (&addr, out) in addrs.iter().zip(out.iter_mut()) {
-            *out = self.page(addr.top()).slot(addr.top());
+        for (addrs, out) in addrs.chunks(BATCH).zip(out.chunks_mut(BATCH)) {
+            self.lookup_chunk(addrs, out);
         }
-        for (&addr, out) in addrs.iter().zip(out) {
-            *out = self.finish(self.page(addr.top()), addr, *out);
+    }
+
+    /// `lookup_batch` for at most [`BATCH`] addresses.
+    #[inline]
+    fn lookup_chunk(&self, addrs: &[A], out: &mut [u32]) {
+        // Which addresses are not done. The loops that fill it always write and advance by what
+        // they found: the processor need not guess which address has a longer prefix.
+        let mut deeper = [0_u8; BATCH];
+        let mut count = 0;
+        for (i, (addr, slot)) in addrs.iter().zip(out.iter_mut()).enumerate() {
+            let top = top(addr.bits());
+            *slot = self.page(top).slot(top);
+            deeper[count % BATCH] = i as u8;
+            count += usize::from(*slot & CHILD != 0);
+        }
+        if count > 0 {
+            self.descend(addrs, out, deeper, count);
+        }
+        for slot in out {
+            *slot = self.or_default(*slot);
+        }
+    }
+
+    /// Takes the first `count` addresses of `deeper` from their root slots to their values.
+    fn descend(&self, addrs: &[A], out: &mut [u32], mut deeper: [u8; BATCH], mut count: usize) {
+        let mut nodes = [None; BATCH];
+        for i in deeper[..count].iter().map(|&i| usize::from(i)) {
+            nodes[i] = self.page(top(addrs[i].bits())).child(out[i]);
+        }
+        while count > 0 {
+            for i in deeper[..count].iter().map(|&i| usize::from(i)) {
+                out[i] = nodes[i].map_or(out[i], |node| node.slot(addrs[i].bits()));
+            }
+            // Only now: a branch on a slot that is not there yet would hold up the others.
+            let mut left = 0;
+            for k in 0..count {
+                let i = usize::from(deeper[k]);
+                nodes[i] = nodes[i].and_then(|node| node.child(out[i]));
+                deeper[left] = i as u8;
+                left += usize::from(nodes[i].is_some());
+            }
+            count = left;
         }
     }
 
@@ -149,22 +191,9 @@ impl<A: Key> Lpm<A> {
         &self.directories[top / PAGE / FAN % FAN][top / PAGE % FAN]
     }
 
-    /// Follows a root slot to the value.
     #[inline]
-    fn finish(&self, page: &Page, addr: A, mut slot: u32) -> u32 {
-        if slot & CHILD != 0 {
-            let mut node = page.child(slot);
-            let mut byte = usize::from(ROOT / 8);
-            loop {
-                slot = node.slot(addr.byte(byte));
-                if slot & CHILD == 0 {
-                    break;
-                }
-                node = node.child(slot);
-                byte += 1;
-            }
-        }
-        if slot == NONE { self.default } else { slot }
+    fn or_default(&self, value: u32) -> u32 {
+        if value == NONE { self.default } else { value }
     }
 
     /// Bytes of the table, the pages and nodes that it shares with other snapshots included.
@@ -193,7 +222,7 @@ impl<A: Key> Lpm<A> {
     pub(super) fn paint(&mut self, routes: impl Iterator<Item = Route>) {
         let mut routes = routes.peekable();
         while let Some(&route) = routes.peek() {
-            let top = (route.bits >> (128 - ROOT)) as usize;
+            let top = top(route.bits);
             if route.len <= ROOT {
                 self.fill(top, 1 << (ROOT - route.len), route.value);
                 routes.next();
@@ -220,7 +249,7 @@ impl<A: Key> Lpm<A> {
 
     /// Gives the page of `route` back if nothing is left on it.
     pub(super) fn release(&mut self, route: &Route) {
-        let top = (route.bits >> (128 - ROOT)) as usize;
+        let top = top(route.bits);
         if self.page(top).is_uniform(NONE) {
             *self.arc_mut(top / PAGE) = self.empty.clone();
         }
@@ -233,6 +262,15 @@ impl<A: Key> Lpm<A> {
     fn arc_mut(&mut self, page: usize) -> &mut Arc<Page> {
         &mut Arc::make_mut(&mut self.directories[page / FAN])[page % FAN]
     }
+    /// Nodes that a lookup visits.
+    #[cfg(test)]
+    pub(super) fn nodes(&self, addr: A) -> usize {
+        let bits = addr.bits();
+        let page = self.page(top(bits));
+        let first = page.child(page.slot(top(bits)));
+        std::iter::successors(first, |node| node.child(node.slot(bits))).count()
+    }
+
     /// Directories and pages that are not also `other`'s.
     #[cfg(test)]
     pub(super) fn unshared(&self, other: &Self) -> (usize, usize) {

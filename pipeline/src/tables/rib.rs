@@ -87,7 +87,7 @@ impl<A: Key> Rib<A> {
         Some(old)
     }
 
-    /// Adds or changes many routes, a million in about a second.
+    /// Adds or changes many routes: a million IPv4 ones take about a second.
     ///
     /// # Panics
     /// If a value is not below [`NONE`].
@@ -128,5 +128,5 @@ impl<A: Key> Rib<A> {
 }
 
 fn route<A: Key>(net: &A::Net, value: u32) -> Route {
-    Route { bits: A::bits(net), len: net.prefix_len(), value }
+    Route { bits: A::net_bits(net), len: net.prefix_len(), value }
 }

@@ -213,6 +213,23 @@ fn a_change_copies_one_page_and_one_directory() {
 }
 
 #[test]
+fn bits_that_routes_agree_in_are_skipped() {
+    let pod = |i: u128| Ipv6Addr::from_bits((0xfd00_0010_0244_0001 << 64) | i);
+    let mut rib = Rib::<Ipv6Addr>::new();
+    for i in 1..=200 {
+        rib.insert(pod(i).into(), i as u32);
+    }
+    let table = rib.snapshot();
+    assert_eq!((table.nodes(pod(1)), table.lookup(pod(1))), (1, Some(1)));
+    assert_eq!((table.nodes(pod(0x1_0001)), table.lookup(pod(0x1_0001))), (1, None));
+    // The subnet's own route is told apart eight bytes earlier, and what is skipped stays so.
+    rib.insert("fd00:10:244:1::/64".parse().unwrap(), 0);
+    let table = rib.snapshot();
+    assert_eq!((table.nodes(pod(1)), table.lookup(pod(1))), (2, Some(1)));
+    assert_eq!((table.nodes(pod(0x1_0001)), table.lookup(pod(0x1_0001))), (2, Some(0)));
+}
+
+#[test]
 #[should_panic(expected = "must be below")]
 fn a_value_that_is_no_handle_is_refused() {
     Rib::<Ipv6Addr>::new().insert("::/0".parse().unwrap(), NONE);
