@@ -106,10 +106,14 @@ impl<'t> Draft<'t> {
         keys.last().cloned()
     }
 
-    /// Notes that the section with this span, below that key of the root, lacks something.
-    pub(super) fn incomplete(&mut self, section: Span, root_key: &str) {
+    /// Notes that the section with this span lacks something.
+    pub(super) fn set_broken(&mut self, section: Span) {
         self.broken.insert(section);
-        self.faulty.insert(root_key.into());
+    }
+
+    /// Notes that something below this key of the root is wrong.
+    pub(super) fn set_faulty(&mut self, key: String) {
+        self.faulty.insert(key);
     }
 
     /// Whether a section has lost something or lacks something.
@@ -124,11 +128,13 @@ impl<'t> Draft<'t> {
         }
     }
 
-    /// Adds those keys of a text in our own code that the root lacks.
-    pub(super) fn stand_in(&mut self, text: &'static str) {
-        for (key, value) in DeTable::parse(text).into_iter().flat_map(Spanned::into_inner) {
-            self.root.entry(key).or_insert(value);
-        }
+    /// Puts a section in the place of `[node]` where there is none, so that the rest can be read.
+    pub(super) fn stand_in(&mut self) {
+        const NOWHERE: Span = usize::MAX..usize::MAX;
+        let name = Spanned::new(NOWHERE, DeValue::String("-".into()));
+        let node = DeTable::from_iter([(Spanned::new(NOWHERE, "name".into()), name)]);
+        let node = Spanned::new(NOWHERE, DeValue::Table(node));
+        self.root.entry(Spanned::new(NOWHERE, "node".into())).or_insert(node);
     }
 }
 

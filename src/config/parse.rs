@@ -7,9 +7,6 @@ use std::path::Path;
 /// Errors of values after which the rest of a file is not looked at.
 const LIMIT: usize = 100;
 
-/// What is checked in place of a `[node]` that is not there or is not valid.
-const STAND_IN: &str = "node.name = '-'";
-
 impl Config {
     /// Reads and checks a file.
     pub fn load(path: &Path) -> Result<Config, LoadError> {
@@ -51,7 +48,7 @@ impl Config {
 fn values(draft: &mut Draft<'_>) -> Option<Config> {
     let mut errors = 0;
     loop {
-        draft.stand_in(STAND_IN);
+        draft.stand_in();
         let error = match draft.read() {
             Ok(config) if draft.is_sound() => return Some(config),
             Ok(_) => break,
@@ -71,7 +68,7 @@ fn values(draft: &mut Draft<'_>) -> Option<Config> {
         }
     }
     draft.prune();
-    draft.stand_in(STAND_IN);
+    draft.stand_in();
     draft.read().ok()
 }
 

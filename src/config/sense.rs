@@ -125,12 +125,9 @@ impl<'c> Sense<'_, '_, 'c> {
     }
 
     fn uplinks(&mut self) {
-        let config = self.config;
-        if let ([], [_, ..], false) =
-            (&config.uplink[..], &config.peer[..], self.draft.is_faulty("uplink"))
-        {
-            let message =
-                "there are peers, but no uplink to reach them by; expected an `[[uplink]]`";
+        let none = self.config.uplink.is_empty() && !self.draft.is_faulty("uplink");
+        if none && !self.config.peer.is_empty() {
+            let message = "there are peers, but no uplink to reach them by; expected `[[uplink]]`";
             self.fault(at("peer").index(0), message.into());
         }
     }
@@ -299,7 +296,7 @@ impl<'c> Sense<'_, '_, 'c> {
         let tunnels: Vec<&str> = config.tunnel.tunnels().map(|(name, _)| name).collect();
         for (peer, path) in each() {
             let name = &peer.name;
-            if *name == config.node.name {
+            if *name == config.node.name && !self.draft.is_faulty("node") {
                 let message =
                     format!("peer `{name}` is this node itself; expected another node's name");
                 self.fault(path.clone().key("name"), message);

@@ -13,11 +13,13 @@ use toml::de::{DeTable, DeValue};
 pub(super) fn check(draft: &mut Draft<'_>, schema: &Value) {
     let mut walk = Walk { schema, findings: Vec::new() };
     walk.table(schema, draft.root(), &Place { title: "", root_key: "", key: 0..0, span: 0..0 });
-    for finding in walk.findings {
-        draft.fault(finding.span.clone(), finding.message);
-        match finding.lacks {
-            Some(root_key) => draft.incomplete(finding.span, &root_key),
-            None => drop(draft.cut(&finding.span)),
+    for Finding { span, message, lacks, root_key } in walk.findings {
+        draft.fault(span.clone(), message);
+        draft.set_faulty(root_key);
+        if lacks {
+            draft.set_broken(span);
+        } else {
+            draft.cut(&span);
         }
     }
 }
@@ -30,9 +32,10 @@ fn tolerance(key: &str) -> usize {
 struct Finding {
     span: Span,
     message: String,
-    /// The key of the root whose section at `span` lacks something; otherwise what is at `span` is
-    /// too much.
-    lacks: Option<String>,
+    /// Whether the section at `span` lacks something; otherwise what is at `span` is too much.
+    lacks: bool,
+    /// The key of the root that this is about.
+    root_key: String,
 }
 
 /// Where the walk is.
@@ -71,25 +74,30 @@ impl<'s> Walk<'s> {
                     self.value(self.resolve(schema), value, &place);
                 }
                 None => {
-                    misspelt.extend(nearest(name, &names));
-                    let what = match place.title {
-                        "" => "section",
-                        _ => "key",
+                    let meant = nearest(name, &names);
+                    misspelt.extend(meant);
+                    let (what, root_key) = match place.root_key {
+                        "" => ("section", meant.unwrap_or(name)),
+                        root_key => ("key", root_key),
                     };
                     let message = format!("unknown {what} `{name}`; {}", suggest(name, &names));
-                    self.too_much(key.span(), message);
+                    self.too_much(key.span(), root_key, message);
                 }
             }
         }
         for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             if table.get(name).is_none() && !misspelt.contains(&name) {
                 let what = first_clause(&schema["properties"][name]["description"]);
-                let message = match place.title {
-                    "" => format!("no section `[{name}]`; expected one: {what}"),
-                    title => format!("`{title}` has no key `{name}`; expected one: {what}"),
+                let (message, root_key) = match place.title {
+                    "" => (format!("no section `[{name}]`; expected one: {what}"), name),
+                    title => {
+                        let message =
+                            format!("`{title}` has no key `{name}`; expected one: {what}");
+                        (message, place.root_key)
+                    }
                 };
-                let (span, lacks) = (place.span.clone(), Some(place.root_key.to_owned()));
-                self.findings.push(Finding { span, message, lacks });
+                let (span, root_key) = (place.span.clone(), root_key.to_owned());
+                self.findings.push(Finding { span, message, lacks: true, root_key });
             }
         }
     }
@@ -107,7 +115,7 @@ impl<'s> Walk<'s> {
             found if is_table => {
                 let found = kind(found);
                 let message = format!("`{title}` is {found}; expected one table: `[{title}]`");
-                self.too_much(place.key.clone(), message);
+                self.too_much(place.key.clone(), place.root_key, message);
             }
             DeValue::Array(list) if is_list_of_tables => {
                 let title = format!("[[{title}]]");
@@ -117,7 +125,7 @@ impl<'s> Walk<'s> {
                         DeValue::Table(table) => self.table(element, table, &place),
                         found => {
                             let message = format!("found {}; expected a table", kind(found));
-                            self.too_much(item.span(), message);
+                            self.too_much(item.span(), place.root_key, message);
                         }
                     }
                 }
@@ -125,7 +133,7 @@ impl<'s> Walk<'s> {
             found if is_list_of_tables => {
                 let found = kind(found);
                 let message = format!("`{title}` is {found}; expected a list: `[[{title}]]`");
-                self.too_much(place.key.clone(), message);
+                self.too_much(place.key.clone(), place.root_key, message);
             }
             found => self.choice(schema, found, place),
         }
@@ -162,11 +170,12 @@ impl<'s> Walk<'s> {
                 format!("expected {}", either(texts.chain(tables).collect()))
             }
         };
-        self.too_much(place.span.clone(), format!("found {found}; {expected}"));
+        self.too_much(place.span.clone(), place.root_key, format!("found {found}; {expected}"));
     }
 
-    fn too_much(&mut self, span: Span, message: String) {
-        self.findings.push(Finding { span, message, lacks: None });
+    fn too_much(&mut self, span: Span, root_key: &str, message: String) {
+        let root_key = root_key.to_owned();
+        self.findings.push(Finding { span, message, lacks: false, root_key });
     }
 
     /// Follows a reference, and leaves out that a value can be absent.
