@@ -1,4 +1,5 @@
-//! A machine that is not as the config says: one clear error, exit code 1, nothing left. Needs root.
+//! A machine that is not as the config says: one clear error, exit code 1, nothing left. Needs
+//! root.
 #![allow(clippy::unwrap_used)]
 
 mod daemon_support;
@@ -59,7 +60,8 @@ subnets = ["10.9.2.0/24"]
         )
     }
 
-    /// What is on the machine that a daemon might change: devices, addresses, routes, managed neighbours.
+    /// What is on the machine that a daemon might change: devices, addresses, routes, managed
+    /// neighbours.
     fn state(&self) -> String {
         let mut state = String::new();
         for space in [&self.node, &self.pod] {
@@ -83,7 +85,8 @@ subnets = ["10.9.2.0/24"]
         state
     }
 
-    /// Runs a node that can't start; checks that it leaves nothing and says one thing, with `words`.
+    /// Runs a node that can't start; checks that it leaves nothing and says one thing, with
+    /// `words`.
     fn refuses(&self, config: &str, prepare: impl FnOnce(&Daemon) -> Command, words: &[&str]) {
         let daemon = Daemon::new(&self.node, config);
         let before = self.state();
@@ -124,7 +127,8 @@ fn no_privileges() {
 #[test]
 fn no_tun_driver() {
     let machine = Machine::new();
-    // An empty /dev/net, for this command alone; the words after `sh` are the daemon's command line.
+    // An empty /dev/net, for this command alone; the words after `sh` are the daemon's command
+    // line.
     let prepare = |daemon: &Daemon| {
         let inner = daemon.command(&machine.node, "");
         let mut command = Command::new("unshare");

@@ -1,4 +1,5 @@
-//! Whole nodes: the real binary in namespaces, real packets, and nothing left afterwards. Needs root.
+//! Whole nodes: the real binary in namespaces, real packets, and nothing left afterwards. Needs
+//! root.
 #![allow(clippy::unwrap_used)]
 
 mod daemon_support;

@@ -2,7 +2,7 @@
 
 use crate::control::management::client::{self, ClientError};
 use crate::control::report::{self, What};
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, LineStyle, Table, presets};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io::{self, IsTerminal, Write};
@@ -190,7 +190,7 @@ fn or_dash(value: &Option<impl ToString>) -> String {
     value.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string)
 }
 
-/// A table under construction: with lines on a terminal, bare words in a pipe.
+/// A table under construction: with a line below its head on a terminal, bare words in a pipe.
 struct Columns<const N: usize> {
     names: [&'static str; N],
     table: Table,
@@ -199,8 +199,12 @@ struct Columns<const N: usize> {
 impl<const N: usize> Columns<N> {
     fn new(names: [&'static str; N]) -> Self {
         let mut table = Table::new();
-        let lines = io::stdout().is_terminal();
-        table.load_style(if lines { presets::UTF8_HORIZONTAL_ONLY } else { presets::NOTHING });
+        if io::stdout().is_terminal() {
+            let line = LineStyle::none().fill('─').junction('─');
+            table.load_style(presets::NOTHING.header_separator(line));
+        } else {
+            table.load_style(presets::NOTHING);
+        }
         table.set_header(names.map(str::to_uppercase));
         Columns { names, table }
     }
@@ -225,5 +229,62 @@ impl<const N: usize> Columns<N> {
 
     fn text(&self) -> String {
         self.table.trim_fmt()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> report::Drops {
+        let drop = |reason: &str, count| report::Drop {
+            reason: reason.to_owned(),
+            text: format!("text of {reason}"),
+            count,
+        };
+        report::Drops {
+            drops: vec![drop("route.none", 12), drop("parse.vlan", 0)],
+            kernel: vec![report::KernelDrop {
+                port: "a1".to_owned(),
+                reason: "rx_ring_full".to_owned(),
+                count: 3,
+            }],
+            conservation: report::Conservation {
+                received: 20,
+                emitted: 8,
+                dropped: 12,
+                balanced: true,
+                ..report::Conservation::default()
+            },
+        }
+    }
+
+    #[test]
+    fn drops_that_were_not_are_left_out() {
+        let text = drops(&report(), false);
+        let lines: Vec<_> = text.lines().map(str::trim).collect();
+        assert_eq!(
+            lines,
+            [
+                "REASON               FRAMES  WHAT HAPPENED",
+                "route.none               12  text of route.none",
+                "kernel.rx_ring_full       3  by the kernel, at port a1",
+                "",
+                "received 20 + generated 0 + split 0 + replicated 0",
+                "= emitted 8 + held 0 + merged 0 + dropped 12",
+            ]
+        );
+        assert!(drops(&report(), true).contains("parse.vlan"));
+    }
+
+    #[test]
+    fn a_sum_that_does_not_add_up_is_seen() {
+        let mut report = report();
+        report.drops.clear();
+        report.kernel.clear();
+        report.conservation.balanced = false;
+        let text = drops(&report, true);
+        assert!(text.starts_with("no frame was dropped"), "{text}");
+        assert!(text.contains('≠'), "{text}");
     }
 }

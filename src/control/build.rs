@@ -1,5 +1,5 @@
-//! From a config and facts about the machine to the tables of the workers. A pure function: what the
-//! machine is like comes in as [`Facts`], so that all of it is tested without one.
+//! From a config and facts about the machine to the tables of the workers. A pure function: what
+//! the machine is like comes in as [`Facts`], so that all of it is tested without one.
 //!
 //! Ports are numbered uplinks first, then `[[port]]`s, in the config's order. Neighbours are the
 //! underlay's next hops first, then the stations of Ethernet ports.
@@ -103,7 +103,8 @@ pub enum BuildError {
     },
 }
 
-/// The MAC of a node's VTEP where the config names none: here for our own, and on every peer for ours.
+/// The MAC of a node's VTEP where the config names none: here for our own, and on every peer for
+/// ours.
 pub fn vtep_mac(node: &str) -> Mac {
     Mac::derive(&format!("vtep/{node}"))
 }
@@ -255,8 +256,8 @@ fn ports(config: &Config, facts: &Facts, neighbours: &mut Neighbours<'_>) -> Vec
     all
 }
 
-/// The gateway's address of a family that a port's stations know: one in a prefix of theirs if there is
-/// one, else the first.
+/// The gateway's address of a family that a port's stations know: one in a prefix of theirs if
+/// there is one, else the first.
 pub fn gateway_of(config: &Config, port: &config::Port, v4: bool) -> Option<IpAddr> {
     let of_family = || gateways(config).filter(|address| address.is_ipv4() == v4);
     let near = |address: &IpAddr| port.addresses.iter().any(|own| own.net().contains(address));
@@ -313,8 +314,8 @@ fn via(config: &Config, ports: &[PortInfo], route: &config::Route) -> Result<Hop
     }
 }
 
-/// The hop to the first station of a port that `is` true of; to the port itself where frames need no
-/// station.
+/// The hop to the first station of a port that `is` true of; to the port itself where frames need
+/// no station.
 fn station(ports: &[PortInfo], id: PortId, is: impl Fn(IpAddr) -> bool) -> Hop {
     let port = &ports[id.index()];
     if port.link == Link::Ip {

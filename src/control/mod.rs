@@ -8,13 +8,15 @@
 //! netlink              state ─▶ report ─▶ management socket
 //! ```
 //!
-//! All of it runs on the main thread, in a tokio runtime of that one thread; workers never wait for it.
+//! All of it runs on the main thread, in a tokio runtime of that one thread; workers never wait for
+//! it.
 
 pub mod build;
 pub mod daemon;
 pub mod devices;
 pub mod management;
 pub mod netlink;
+pub mod node;
 pub mod privilege;
 pub mod report;
 pub mod reserve;

@@ -5,8 +5,8 @@ use rustix::thread::{CapabilitySet, capabilities};
 /// What is missing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "not privileged enough: found no {}; expected root, or a service with those capabilities (under \
-     systemd AmbientCapabilities=)", .0.join(", ")
+    "not privileged enough: found no {}; expected root, or a service with those capabilities \
+     (under systemd AmbientCapabilities=)", .0.join(", ")
 )]
 pub struct PrivilegeError(Vec<&'static str>);
 

@@ -1,7 +1,7 @@
 //! What the daemon tells about itself: the JSON of the management socket and of `show --json`.
 //!
-//! Stable: fields are added, never renamed or removed. Numbers count frames and bytes since the start
-//! of the daemon where nothing else is said; addresses, prefixes and MACs are text.
+//! Stable: fields are added, never renamed or removed. Numbers count frames and bytes since the
+//! start of the daemon where nothing else is said; addresses, prefixes and MACs are text.
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -267,8 +267,8 @@ pub struct Conservation {
     pub merged: u64,
     /// The sum of all drops.
     pub dropped: u64,
-    /// Whether both sides were equal when asked. Workers go on counting meanwhile, so that this may be
-    /// false for a moment under traffic; it is always true once traffic has ceased.
+    /// Whether both sides were equal when asked. Workers go on counting meanwhile, so that this may
+    /// be false for a moment under traffic; it is always true once traffic has ceased.
     pub balanced: bool,
 }
 

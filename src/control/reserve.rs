@@ -1,8 +1,8 @@
 //! The tunnels' UDP ports: a socket of ours on each, of which we never read.
 //!
-//! XDP takes our packets before the kernel sees them, so the sockets are there for what passes by: they
-//! keep others off the port, keep the kernel from answering "port unreachable" while XDP is not attached
-//! yet, and let it reassemble outer fragments.
+//! XDP takes our packets before the kernel sees them, so the sockets are there for what passes by:
+//! they keep others off the port, keep the kernel from answering "port unreachable" while XDP is
+//! not attached yet, and let it reassemble outer fragments.
 
 use super::netlink::Netlink;
 use encap::Steer;
@@ -21,8 +21,8 @@ const LEAVING: (u32, Duration) = (20, Duration::from_millis(50));
 pub enum ReserveError {
     /// Somebody has it.
     #[error(
-        "tunnel {tunnel}: UDP port {port} of {address} is in use{}; expected a free port: stop that, or \
-         give the tunnel another `port`", user(.device.as_deref(), *.port)
+        "tunnel {tunnel}: UDP port {port} of {address} is in use{}; expected a free port: stop that, \
+         or give the tunnel another `port`", user(.device.as_deref(), *.port)
     )]
     InUse {
         /// The tunnel.
@@ -55,7 +55,8 @@ fn user(device: Option<&str>, port: u16) -> String {
     }
 }
 
-/// Binds the UDP ports of `tunnels` on each of `addresses`. They are ours until the sockets are dropped.
+/// Binds the UDP ports of `tunnels` on each of `addresses`. They are ours until the sockets are
+/// dropped.
 ///
 /// # Errors
 /// When one is in use; who uses it is looked up by `netlink`.

@@ -1,7 +1,7 @@
 //! The underlay as the kernel has it: the uplinks, the ways to the peers, the next hops' MACs.
 //!
-//! The kernel decides; we ask. Ways and MACs are asked for again each second, so that a next hop which is
-//! silent at the start, or moves, is picked up without a restart.
+//! The kernel decides; we ask. Ways and MACs are asked for again each second, so that a next hop
+//! which is silent at the start, or moves, is picked up without a restart.
 
 use super::build::Way;
 use super::netlink::{LinkFacts, NeighbourFacts, Netlink, NetlinkError};
@@ -39,8 +39,8 @@ pub enum UnderlayError {
     Netlink(#[from] NetlinkError),
     /// There is no such device.
     #[error(
-        "uplink {device}: there is no such device here; expected one of {}; correct `device` of the \
-         [[uplink]]", .found.join(", ")
+        "uplink {device}: there is no such device here; expected one of {}; correct `device` of \
+         the [[uplink]]", .found.join(", ")
     )]
     Missing {
         /// The device that was configured.
@@ -80,8 +80,8 @@ pub enum WayError {
     },
     /// The route leaves by another device.
     #[error(
-        "peer {peer}: the kernel's route to {address} leaves by {device}, which is no uplink; add an \
-         [[uplink]] with that device, or correct the route"
+        "peer {peer}: the kernel's route to {address} leaves by {device}, which is no uplink; add \
+         an [[uplink]] with that device, or correct the route"
     )]
     NotByUplink {
         /// The peer.
@@ -93,8 +93,8 @@ pub enum WayError {
     },
     /// We have no address to send from.
     #[error(
-        "peer {peer}: {address} can't be sent to from here: no uplink has an address of that family; \
-         add one, or correct the peer's `address`"
+        "peer {peer}: {address} can't be sent to from here: no uplink has an address of that \
+         family; add one, or correct the peer's `address`"
     )]
     NoSource {
         /// The peer.
@@ -295,8 +295,8 @@ async fn find(netlink: &Netlink, device: &str) -> Result<Uplink, UnderlayError> 
     Ok(Uplink { addresses: addresses(netlink, link.index).await?, link })
 }
 
-/// Our addresses on a link. A link-local one means nothing without its link: no peer is configured with
-/// one.
+/// Our addresses on a link. A link-local one means nothing without its link: no peer is configured
+/// with one.
 async fn addresses(netlink: &Netlink, link: u32) -> Result<Vec<IpAddr>, NetlinkError> {
     let all = netlink.addresses(link).await?.into_iter().map(|net| net.addr());
     let is_link_local = |own: &IpAddr| matches!(own, IpAddr::V6(v6) if v6.is_unicast_link_local());

@@ -1,8 +1,8 @@
-//! What the daemon has done to the machine and must undo, newest first: at its end, and when its start
-//! fails half-way.
+//! What the daemon has done to the machine and must undo, newest first: at its end, and when its
+//! start fails half-way.
 //!
-//! What the kernel ties to a descriptor (TUN devices, XDP programs, sockets) needs no entry here: it
-//! goes with the workers and with the process.
+//! What the kernel ties to a descriptor (TUN devices, XDP programs, sockets) needs no entry here:
+//! it goes with the workers and with the process.
 
 use super::netlink::Netlink;
 use crate::worker::Handle;

@@ -27,8 +27,8 @@ pub(crate) struct Ended {
 }
 
 impl Daemon {
-    /// A node that is not started yet. `config` lacks only the `socket` of `[node]`, which it begins
-    /// with.
+    /// A node that is not started yet. `config` lacks only the `socket` of `[node]`, which it
+    /// begins with.
     pub(crate) fn new(space: &Space, config: &str) -> Daemon {
         let directory = std::env::temp_dir().join(&space.name);
         fs::create_dir_all(&directory).expect("the temporary directory can be written");

@@ -4,10 +4,11 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// Makes `socket(AF_XDP, …)` answer EAFNOSUPPORT in the child, as a kernel does that was built without.
+/// Makes `socket(AF_XDP, …)` answer EAFNOSUPPORT in the child, as a kernel does that was built
+/// without.
 pub(crate) fn without_af_xdp(command: &mut Command) {
-    // SAFETY: between fork and exec the closure only calls prctl, which is async-signal-safe, on memory
-    // of its own stack.
+    // SAFETY: between fork and exec the closure only calls prctl, which is async-signal-safe, on
+    // memory of its own stack.
     unsafe { command.pre_exec(install) };
 }
 
@@ -16,8 +17,8 @@ fn install() -> io::Result<()> {
     const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
     const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
     let op = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
-    // Offsets are those of `struct seccomp_data`: the call's number, then its first argument (the low
-    // half, on little-endian machines).
+    // Offsets are those of `struct seccomp_data`: the call's number, then its first argument (the
+    // low half, on little-endian machines).
     let mut filter = [
         op(LOAD, 0, 0, 0),
         op(EQUAL, 0, 3, libc::SYS_socket as u32),

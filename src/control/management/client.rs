@@ -19,8 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub enum ClientError {
     /// Nobody listens.
     #[error(
-        "management socket {}: no daemon answers ({source}); start one with `cableway run`, or name \
-         its socket with --socket", .path.display()
+        "management socket {}: no daemon answers ({source}); start one with `cableway run`, or \
+         name its socket with --socket", .path.display()
     )]
     Unreachable {
         /// The socket's file.
@@ -39,7 +39,9 @@ pub enum ClientError {
         message: String,
     },
     /// The answer is not one of ours.
-    #[error("management socket {}: {what}; is it a cableway daemon of this version?", .path.display())]
+    #[error(
+        "management socket {}: {what}; is it a cableway daemon of this version?", .path.display()
+    )]
     Strange {
         /// The socket's file.
         path: PathBuf,

@@ -29,7 +29,7 @@ pub enum SocketError {
     /// Another daemon listens on it.
     #[error(
         "management socket {}: another daemon{} answers on it; stop that one, or give this node \
-         another `socket`", .path.display(), pid.map(|p| format!(" (process {p})")).unwrap_or_default()
+         another `socket`", .path.display(), process(.pid)
     )]
     InUse {
         /// The socket's file.
@@ -55,6 +55,10 @@ pub enum SocketError {
     },
 }
 
+fn process(pid: &Option<i32>) -> String {
+    pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
+}
+
 impl Socket {
     /// Listens at `path`. Replaces a file that a daemon left that is no more.
     ///
@@ -68,7 +72,8 @@ impl Socket {
         };
         let directory = make_directory(parent).map_err(|e| fail("making its directory", e))?;
         let undo = Made(directory);
-        // Two daemons that start at once must not both find the same stale file and both replace it.
+        // Two daemons that start at once must not both find the same stale file and both replace
+        // it.
         let lock = File::open(parent).map_err(|e| fail("opening its directory", e))?;
         flock(&lock, FlockOperation::LockExclusive)
             .map_err(|e| fail("locking its directory", e.into()))?;
@@ -156,8 +161,8 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     let flags = SocketFlags::CLOEXEC;
     let socket: OwnedFd =
         rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    // The file gets the mode that the socket has when it is bound: there is no moment at which somebody
-    // else could open it.
+    // The file gets the mode that the socket has when it is bound: there is no moment at which
+    // somebody else could open it.
     fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
     rustix::net::bind(&socket, &address)?;
     rustix::net::listen(&socket, BACKLOG)?;

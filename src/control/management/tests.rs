@@ -57,7 +57,7 @@ fn a_client_reads_what_the_server_says() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             tokio::select! {
-                _ = serve(&socket, Arc::new(state())) => unreachable!("it serves until it is dropped"),
+                _ = serve(&socket, Arc::new(state())) => unreachable!("it serves on"),
                 _ = stopped => {}
             }
         });

@@ -7,8 +7,8 @@ use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMe
 use std::net::IpAddr;
 
 impl Netlink {
-    /// Addresses of a link with the length of their prefix, in the kernel's order. Those that may not
-    /// be used yet (IPv6, tentative) or not any more are left out.
+    /// Addresses of a link with the length of their prefix, in the kernel's order. Those that may
+    /// not be used yet (IPv6, tentative) or not any more are left out.
     pub async fn addresses(&self, index: u32) -> Result<Vec<IpNet>, NetlinkError> {
         let request = self.handle.address().get().set_link_index_filter(index);
         let messages: Vec<_> = request

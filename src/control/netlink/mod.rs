@@ -1,8 +1,9 @@
-//! What the kernel knows and does about links, addresses, routes and neighbours: rtnetlink, in our own
-//! namespace or in a pod's.
+//! What the kernel knows and does about links, addresses, routes and neighbours: rtnetlink, in our
+//! own namespace or in a pod's.
 //!
-//! A [`Netlink`] is a connection to one namespace; its methods stand in the file of their noun. They
-//! say which namespace and which object an error is about, because the kernel's errno does not.
+//! A [`Netlink`] is a connection to one namespace; its methods stand in the file of their noun.
+//! They say which namespace and which object an error is about, because the kernel's errno does
+//! not.
 
 mod address;
 mod link;
@@ -52,8 +53,8 @@ fn hint(error: &io::Error) -> &'static str {
 }
 
 impl Netlink {
-    /// Connects to `netns`, or to our own namespace when it is `None`. Must be called within a tokio
-    /// runtime, which serves the connection until the last clone of it is dropped.
+    /// Connects to `netns`, or to our own namespace when it is `None`. Must be called within a
+    /// tokio runtime, which serves the connection until the last clone of it is dropped.
     ///
     /// # Errors
     /// When the namespace can't be entered or the socket can't be had.

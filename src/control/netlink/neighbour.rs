@@ -1,8 +1,9 @@
 //! Neighbours on the underlay: whose MACs the kernel knows, and keeping it knowing them.
 //!
-//! The kernel does not see the frames that we send, so it would let an entry go stale and be forgotten.
-//! Entries flagged `NTF_EXT_MANAGED` (Linux 5.16) it keeps resolved by itself. Older kernels overlook that
-//! flag, so we also say that we use the entry (`NTF_USE`), again whenever it has gone stale.
+//! The kernel does not see the frames that we send, so it would let an entry go stale and be
+//! forgotten. Entries flagged `NTF_EXT_MANAGED` (Linux 5.16) it keeps resolved by itself. Older
+//! kernels overlook that flag, so we also say that we use the entry (`NTF_USE`), again whenever it
+//! has gone stale.
 
 use super::{Netlink, NetlinkError};
 use encap::wire::Mac;
@@ -45,8 +46,8 @@ impl Netlink {
         Ok(all)
     }
 
-    /// Has the kernel resolve a neighbour now and keep it resolved. Never ask this of a permanent entry:
-    /// it would stop being one.
+    /// Has the kernel resolve a neighbour now and keep it resolved. Never ask this of a permanent
+    /// entry: it would stop being one.
     pub async fn manage_neighbour(&self, link: u32, address: IpAddr) -> Result<(), NetlinkError> {
         let mut request = self.request_neighbour(link, address);
         let managed = NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed);

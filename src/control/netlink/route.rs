@@ -47,8 +47,8 @@ impl Netlink {
         Ok(answer.as_ref().and_then(way))
     }
 
-    /// Adds a route by device number `link`, with `source` as preferred source address. One that is there
-    /// already is an error, not replaced: it is somebody's.
+    /// Adds a route by device number `link`, with `source` as preferred source address. One that is
+    /// there already is an error, not replaced: it is somebody's.
     pub async fn add_route(
         &self,
         link: u32,
