@@ -3,7 +3,8 @@
 use super::state::DIRECTORY;
 use super::topology::{Node, Topology};
 use super::{Error, Result, netns, shell, underlay};
-use serde_json::Value;
+use crate::control::report::Ready;
+use serde::de::DeserializeOwned;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -57,7 +58,7 @@ impl Daemon {
             if let Some(status) = exited {
                 return Err(self.error(format!("has ended: {status}")));
             }
-            let error = match get(&self.node, "ready") {
+            let error = match get::<Ready>(&self.node, "ready") {
                 Ok(_) => return Ok(()),
                 Err(error) => error,
             };
@@ -84,8 +85,8 @@ impl Daemon {
     }
 }
 
-/// What `GET /v1/<path>` of a node's daemon answers; `null` where it is not JSON.
-pub(super) fn get(node: &str, path: &str) -> Result<Value> {
+/// What `GET /v1/<path>` of a node's daemon answers.
+pub(super) fn get<T: DeserializeOwned>(node: &str, path: &str) -> Result<T> {
     let socket = file(node, "sock");
     let fail = |source| Error::io("ask", &socket, source);
     let mut stream = UnixStream::connect(&socket).map_err(fail)?;
@@ -102,7 +103,7 @@ pub(super) fn get(node: &str, path: &str) -> Result<Value> {
     if status.split_whitespace().nth(1) != Some("200") {
         return Err(fail(std::io::Error::other(format!("{status}: {}", body.trim()))));
     }
-    Ok(serde_json::from_str(body).unwrap_or_default())
+    serde_json::from_str(body).map_err(|e| fail(std::io::Error::other(e)))
 }
 
 /// The last lines of a node's log.

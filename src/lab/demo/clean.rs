@@ -6,6 +6,7 @@ use super::super::state::DIRECTORY;
 use super::super::topology::Topology;
 use super::super::{daemon::Daemon, hosts_directory, netns, shell};
 use super::{Fault, Verdict};
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -14,10 +15,7 @@ use std::time::{Duration, Instant};
 /// The kernel takes namespaces and what is in them apart some time after the last use.
 const GONE_WITHIN: Duration = Duration::from_secs(3);
 
-/// `BPF_PROG_TYPE_XDP` of `linux/bpf.h`; aya does not export it.
-const PROG_TYPE_XDP: u32 = 6;
-
-/// Devices, nftables' tables and XDP programs of the namespace that the lab is started from.
+/// Devices and nftables' tables of the namespace that the lab is started from.
 pub(super) struct Machine(BTreeSet<String>);
 
 impl Machine {
@@ -31,35 +29,44 @@ impl Machine {
         let tables = tables.lines().filter(|line| line.contains("cableway"));
         let links = links.map(|name| format!("device {name}"));
         let tables = tables.map(|table| format!("nftables {table}"));
-        Self(links.chain(tables).chain(programs()).collect())
+        Self(links.chain(tables).collect())
     }
 }
 
-/// XDP programs by their numbers, which the kernel does not give again.
-fn programs() -> impl Iterator<Item = String> {
-    let programs = aya::programs::loaded_programs().filter_map(Result::ok);
-    let xdp = programs.filter(|info| info.program_type() as u32 == PROG_TYPE_XDP);
-    xdp.map(|info| format!("XDP program {} {}", info.id(), info.name_as_str().unwrap_or_default()))
+/// The numbers of the XDP programs that are attached in the lab's namespaces.
+pub(super) fn programs(topology: &Topology) -> BTreeSet<u32> {
+    let links = topology.namespaces().into_iter().flat_map(|(_, netns)| {
+        let text = shell::attempt(&format!("ip -n {netns} -j -d link show")).unwrap_or_default();
+        serde_json::from_str::<Vec<Value>>(&text).unwrap_or_default()
+    });
+    let numbers = links.filter_map(|link| link["xdp"]["prog"]["id"].as_u64()?.try_into().ok());
+    numbers.collect()
 }
 
-/// What is left; `daemons` have ended.
-pub(super) fn verdict(topology: &Topology, before: &Machine, daemons: &[Daemon]) -> Verdict {
+/// What is left of a lab in which `programs` were attached; `daemons` have ended.
+pub(super) fn verdict(
+    topology: &Topology,
+    before: &Machine,
+    programs: &BTreeSet<u32>,
+    daemons: &[Daemon],
+) -> Verdict {
+    let left = || left(topology, before, programs);
     let deadline = Instant::now() + GONE_WITHIN;
-    let mut left = left(topology, before);
-    while !left.is_empty() && Instant::now() < deadline {
+    let mut found = left();
+    while !found.is_empty() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(50));
         // What has come since is somebody else's.
-        let still = self::left(topology, before);
-        left.retain(|thing| still.contains(thing));
+        let still = left();
+        found.retain(|thing| still.contains(thing));
     }
-    left.extend(daemons.iter().filter_map(Daemon::unclean_end));
-    if left.is_empty() {
+    found.extend(daemons.iter().filter_map(Daemon::unclean_end));
+    if found.is_empty() {
         return Ok("no namespace, device, process, nftables table, XDP program or file left".into());
     }
-    Err(Fault::Failed(format!("left behind: {}", left.join(", "))))
+    Err(Fault::Failed(format!("left behind: {}", found.join(", "))))
 }
 
-fn left(topology: &Topology, before: &Machine) -> Vec<String> {
+fn left(topology: &Topology, before: &Machine, programs: &BTreeSet<u32>) -> Vec<String> {
     let namespaces = topology.namespaces();
     let namespaces = || namespaces.iter().map(|(_, netns)| netns);
     let existing = namespaces().filter(|n| netns::exists(n)).map(|n| format!("namespace {n}"));
@@ -68,7 +75,9 @@ fn left(topology: &Topology, before: &Machine) -> Vec<String> {
     let files = hosts.filter(|path| path.exists()).map(|path| path.display().to_string());
     let machine = Machine::look();
     let new = machine.0.difference(&before.0).cloned();
-    existing.chain(files).chain(processes()).chain(new).collect()
+    let loaded = aya::programs::loaded_programs().filter_map(Result::ok).map(|info| info.id());
+    let loaded = loaded.filter(|id| programs.contains(id)).map(|id| format!("XDP program {id}"));
+    existing.chain(files).chain(processes()).chain(new).chain(loaded).collect()
 }
 
 /// Daemons that were started with a lab's config.

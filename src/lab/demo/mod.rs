@@ -10,8 +10,9 @@ mod report;
 mod traffic;
 mod wire;
 
+use super::file::Router;
 use super::topology::{Node, Pod, Topology};
-use super::{Error, Result, State, build, prepare, remove, shell};
+use super::{Error, Result, State, build, daemon, prepare, remove, shell};
 use report::Report;
 use std::path::Path;
 use std::time::Duration;
@@ -92,11 +93,12 @@ pub fn run(topology: &Topology, json: Option<&Path>) -> Result<bool> {
     let mut daemons = Vec::new();
     let built = build(topology).map(|started| daemons = started);
     let proven = built.and_then(|()| prove(topology, &mut report));
+    let programs = clean::programs(topology);
     let removed = remove(&State::of(topology), &mut daemons);
     drop(lock);
     proven?;
     removed?;
-    report.check(CLEAN, clean::verdict(topology, &before, &daemons));
+    report.check(CLEAN, clean::verdict(topology, &before, &programs, &daemons));
     report.print();
     if let Some(path) = json {
         report.write(path)?;
@@ -121,14 +123,12 @@ fn prove(topology: &Topology, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// The log's end and the drops of every daemon, for whoever must find out why a check failed.
+/// The drops and the log's end of every daemon, for whoever must find out why a check failed.
 fn explanation(topology: &Topology) -> String {
-    let ours = topology.nodes.iter().filter(|n| n.router == super::Router::Cableway);
-    let explain = |node: &Node| {
-        let drops = super::daemon::get(&node.name, "show/drops");
-        let drops = drops.map_or_else(|error| error.to_string(), |json| json.to_string());
-        let log = super::daemon::log_tail(&node.name);
-        format!("node {}: drops: {drops}\nnode {}: end of its log:\n{log}\n", node.name, node.name)
+    let ours = topology.nodes.iter().filter(|node| node.router == Router::Cableway);
+    let explain = |Node { name, .. }: &Node| {
+        let drops = law::read(name).map_or_else(|error| error.to_string(), |d| law::tell(&d));
+        format!("node {name}: {drops}\nnode {name}: end of its log:\n{}\n", daemon::log_tail(name))
     };
     ours.map(explain).collect()
 }
