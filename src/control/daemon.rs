@@ -108,7 +108,7 @@ async fn serve(config: &Config, undo: &mut Undo, end: &mut End) -> Result<(), Da
     let mut node = Node::start(config, undo).await?;
     let state = node.state();
     tracing::info!(
-        "node {} is ready: {} uplinks, {} ports, {} peers; management socket {}",
+        "node {} is ready: uplinks {}, ports {}, peers {}; management socket {}",
         config.node.name,
         config.uplink.len(),
         config.port.len(),

@@ -135,7 +135,8 @@ impl Ports {
     ) -> Result<(), DaemonError> {
         for (uplink, found) in config.uplink.iter().zip(&underlay.uplinks) {
             let port = devices::open_uplink(uplink, umem)?;
-            let facts = devices::facts(&port, false);
+            // Only a virtual wire carries what a card would have finished.
+            let facts = devices::facts(&port, found.link.kind.as_deref() == Some("veth"));
             self.facts.uplinks.push(UplinkFacts {
                 device: facts,
                 mac: found.link.mac.unwrap_or_default(),

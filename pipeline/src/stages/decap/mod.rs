@@ -43,8 +43,8 @@ impl Stage for Decap {
             if port.role != Role::Uplink {
                 continue;
             }
-            let result = decap(frame, cx.snapshot)
-                .and_then(|outer| enter(frame, outer, port.partial_sums, cx.pool));
+            let result = decap(frame, cx.snapshot, port.partial_sums)
+                .and_then(|outer| enter(frame, &outer, port.partial_sums, cx.pool));
             if let Err(reason) = result {
                 batch.drop(i, reason);
             }
@@ -52,9 +52,24 @@ impl Stage for Decap {
     }
 }
 
-/// Takes the outer headers off; returns the outer TOS and the tunnel.
+/// What is still to be known of the outer packet once its headers are off.
+struct Outer<'a> {
+    tunnel: &'a Tunnel,
+    tos: u8,
+    /// The folded sum that its UDP checksum is in: [`HOLDS`], or what [`holds_completed`] judges.
+    sum: u16,
+}
+
+/// The folded sum over bytes that include a right checksum.
+const HOLDS: u16 = 0xffff;
+
+/// Takes the outer headers off.
 #[inline]
-fn decap<'a>(frame: &mut Frame, snapshot: &'a Snapshot) -> Result<(u8, &'a Tunnel), Reason> {
+fn decap<'a>(
+    frame: &mut Frame,
+    snapshot: &'a Snapshot,
+    partial_sums: bool,
+) -> Result<Outer<'a>, Reason> {
     let (src, dst, tos) = ends(frame)?;
     let (steer, header_len) = match frame.meta.protocol {
         protocol::UDP => {
@@ -71,7 +86,8 @@ fn decap<'a>(frame: &mut Frame, snapshot: &'a Snapshot) -> Result<(u8, &'a Tunne
     if peer.local != dst {
         return Err(NOT_LOCAL);
     }
-    if header_len != 0 && !udp_checksum_holds(frame) {
+    let sum = if header_len == 0 { HOLDS } else { udp_sum(frame) };
+    if sum != HOLDS && !partial_sums {
         return Err(OUTER_CHECKSUM);
     }
     let payload = frame.l4().get(header_len..).unwrap_or_default();
@@ -83,7 +99,7 @@ fn decap<'a>(frame: &mut Frame, snapshot: &'a Snapshot) -> Result<(u8, &'a Tunne
     accept(peer, index)?;
     strip(frame, header_len, popped, tunnel)?;
     frame.meta.peer = id;
-    Ok((tos, &tunnel.tunnel))
+    Ok(Outer { tunnel: &tunnel.tunnel, tos, sum })
 }
 
 /// A peer may use the tunnel that is configured towards it.
@@ -109,24 +125,42 @@ fn ends(frame: &Frame) -> Result<(IpAddr, IpAddr, u8), Reason> {
     }
 }
 
-/// Zero means that the sender computed none (RFC 7348 §5); a partial one is the sender's promise.
+/// The folded sum over the outer UDP packet. A checksum of zero means that the sender computed none
+/// (RFC 7348 §5), a partial one is the sender's promise: both hold.
 #[inline]
-fn udp_checksum_holds(frame: &Frame) -> bool {
-    let Some(&[a, b]) = frame.l4().get(6..).and_then(|rest| rest.first_chunk()) else {
-        return false;
-    };
-    u16::from_be_bytes([a, b]) == 0 || frame.meta.partial.is_pending() || sum_holds(frame)
+fn udp_sum(frame: &Frame) -> u16 {
+    match frame.l4().get(6..).and_then(|rest| rest.first_chunk()) {
+        Some([0, 0]) => HOLDS,
+        _ if frame.meta.partial.is_pending() => HOLDS,
+        _ => super::parse::pseudo_sum(frame).map_or(0, |pseudo| l4_sum(frame, pseudo)),
+    }
 }
 
-fn sum_holds(frame: &Frame) -> bool {
-    let Some(pseudo) = super::parse::pseudo_sum(frame) else { return false };
-    let mut sum = checksum::Sum::new(pseudo);
+/// The folded sum from `l4` to the frame's end, added to `partial`.
+fn l4_sum(frame: &Frame, partial: u32) -> u16 {
+    let mut sum = checksum::Sum::new(partial);
     let mut skip = usize::from(frame.meta.l4) - frame.offset();
     for bytes in frame.segments() {
         sum.add(bytes.get(skip..).unwrap_or_default());
         skip = skip.saturating_sub(bytes.len());
     }
-    sum.finish() == 0
+    sum.fold()
+}
+
+/// Whether an outer checksum that does not hold will once the inner one is completed. Linux computes
+/// the outer one over the packet as it is going to be when hardware is to fill the inner one in
+/// ("local checksum offload"), and a virtual wire has no such hardware.
+///
+/// With the inner packet's sum `s`, of which the field's `p` is a part, the field will hold `-s`
+/// instead of `p`: what is then added to `outer` is `-s - p`.
+#[cold]
+fn holds_completed(frame: &Frame, outer: u16) -> bool {
+    if !frame.meta.partial.is_pending() {
+        return false;
+    }
+    let Some(pseudo) = super::parse::pseudo_sum(frame) else { return false };
+    let (s, p) = (l4_sum(frame, 0), checksum::fold(pseudo));
+    checksum::fold(u32::from(outer) + u32::from(!s) + u32::from(!p)) == HOLDS
 }
 
 /// Moves the frame's start to the inner IP header.
@@ -171,19 +205,22 @@ fn inner_ethernet(bytes: &[u8], ours: Mac) -> Result<Family, Reason> {
 #[inline]
 fn enter(
     frame: &mut Frame,
-    (outer, tunnel): (u8, &Tunnel),
+    outer: &Outer<'_>,
     partial_sums: bool,
     pool: &mut Pool,
 ) -> Result<(), Reason> {
     frame.meta.partial = Partial::NONE;
     parse_ip(frame, partial_sums, pool)?;
+    if outer.sum != HOLDS && !holds_completed(frame, outer.sum) {
+        return Err(OUTER_CHECKSUM);
+    }
     let is_v4 = frame.meta.packet.family() == Some(Family::V4);
     let packet = frame.l3_mut();
     let inner = match is_v4 {
         true => packet.get(ipv4::field::TOS).copied().unwrap_or_default(),
         false => ipv6::View::of_head(packet, usize::MAX).map_err(|_| HEADER)?.traffic_class(),
     };
-    let tos = tunnel.decap_tos(outer, inner).map_err(|_| ECN)?;
+    let tos = outer.tunnel.decap_tos(outer.tos, inner).map_err(|_| ECN)?;
     match is_v4 {
         _ if tos == inner => {}
         true => ipv4::set_tos(packet, tos),

@@ -4,6 +4,7 @@
 use super::*;
 use crate::testing::*;
 use etherparse::PacketBuilder;
+use std::sync::Arc;
 
 /// Where things stand in a frame of [`from_peer`]: outer IP, UDP, VXLAN, inner Ethernet, inner IP.
 const IP: usize = 14;
@@ -60,6 +61,34 @@ fn a_peers_packet_reaches_the_pod_with_one_hop_less() {
         assert_eq!(bytes[14 + 8], 63);
         assert_eq!(bytes[34..], frame[INNER_IP + 20..]);
     }
+    world.check_laws();
+}
+
+/// A virtual wire hands over what a card would have finished: the inner checksum is the
+/// pseudo-header's sum, and the outer one is that of the finished packet.
+#[test]
+fn an_inner_checksum_that_is_left_to_hardware_is_completed() {
+    let mut world = World::default();
+    Arc::make_mut(&mut world.snapshot.ports)[UPLINK.index()].partial_sums = true;
+    let whole = from_peer();
+    let udp = INNER_IP + 20;
+    let mut partial = whole.clone();
+    let pseudo = checksum::pseudo_v4(B1, A1, protocol::UDP, (whole.len() - udp) as u32);
+    partial[udp + 6..udp + 8].copy_from_slice(&checksum::fold(pseudo).to_be_bytes());
+    for frame in [&whole, &partial] {
+        let sent = world.pass(UPLINK, frame);
+        assert_eq!(sent[0].1[34..], whole[udp..]);
+    }
+    // What else the outer checksum covers must still be right.
+    for at in [UDP_AT, VXLAN + 3, INNER + 6] {
+        for mut wrong in [whole.clone(), partial.clone()] {
+            wrong[at] ^= 1;
+            world.expect_drop(UPLINK, &wrong, OUTER_CHECKSUM);
+        }
+    }
+    let mut corrupt = whole;
+    *corrupt.last_mut().unwrap() ^= 1;
+    world.expect_drop(UPLINK, &corrupt, OUTER_CHECKSUM);
     world.check_laws();
 }
 
