@@ -37,8 +37,8 @@ fn views(c: &mut Criterion) {
             (ip.verify(), ip.dst(), ip.ttl(), ip.protocol())
         });
     });
-    let mut ttl = packet.clone();
-    c.bench_function("set/ipv4/ttl", |b| b.iter(|| ipv4::decrement_ttl(black_box(&mut ttl))));
+    let mut header = *packet.first_chunk().expect("a whole header");
+    c.bench_function("set/ipv4/ttl", |b| b.iter(|| ipv4::decrement_ttl(black_box(&mut header))));
 }
 
 /// Every sample of every kind over both families; the plain sample of a kind is `push/vxlan/v4`.

@@ -4,7 +4,7 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use etherparse::PacketBuilder;
 use pipeline::Turn;
-use pipeline::frame::{BATCH_SIZE, Batch, Frame};
+use pipeline::frame::{BATCH_SIZE, Batch, Frame, HEADROOM};
 use pipeline::snapshot::{Hop, NextHop, PortId};
 use pipeline::testing::{A1, A1_MAC, B_MAC, B1, MACS, UPLINK, VETH, World};
 use std::hint::black_box;
@@ -80,11 +80,11 @@ fn run(c: &mut Criterion, name: &str, world: &mut World, port: PortId, templates
     group.bench_function(name, |b| {
         b.iter(|| {
             for _ in 0..BATCH_SIZE {
-                let mut frame = Frame::alloc(&mut world.pool, port).expect("memory");
+                let mut chunk = world.pool.alloc().expect("memory");
                 let template = &templates[at];
                 at = if at + 1 == templates.len() { 0 } else { at + 1 };
-                frame.append(template.len()).expect("room").copy_from_slice(template);
-                batch.push(frame);
+                chunk.bytes_mut()[HEADROOM..HEADROOM + template.len()].copy_from_slice(template);
+                batch.push(Frame::new(chunk, HEADROOM, template.len(), port));
             }
             let World { pipeline, snapshot, pool, counters, now, .. } = world;
             pipeline.run(&mut batch, &mut Turn { snapshot, pool, counters, now: *now });

@@ -17,6 +17,9 @@ use std::sync::Arc;
 pub struct PortId(pub u16);
 
 impl PortId {
+    /// No port: an index that no snapshot has.
+    pub const NONE: PortId = PortId(u16::MAX);
+
     /// As an index.
     #[inline]
     pub fn index(self) -> usize {

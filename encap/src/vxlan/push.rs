@@ -101,23 +101,23 @@ impl Encap {
     #[inline]
     pub fn push(&self, room: &mut [u8], inner: &Inner) {
         let tos = self.dscp.encap(inner.tos);
-        let udp_at = match &self.headers {
-            Headers::V4(headers, _) => {
-                room.copy_from_slice(headers);
+        // Arrays, so that every offset is known to lie within.
+        match &self.headers {
+            Headers::V4(headers, partial) => {
+                let room: &mut [u8; LEN_V4] = exactly(room);
+                *room = *headers;
                 room[ipv4::field::TOS] = tos;
-                ipv4::LEN
+                self.resize_v4(room, *partial, inner.len);
+                finish(last(room), inner);
             }
             Headers::V6(headers) => {
-                room.copy_from_slice(headers);
+                let room: &mut [u8; LEN_V6] = exactly(room);
+                *room = *headers;
                 ipv6::set_traffic_class(room, tos);
-                ipv6::LEN
+                self.resize_v6(room, inner.len);
+                finish(last(room), inner);
             }
-        };
-        self.resize(room, inner.len);
-        let port = source_port(inner.flow_hash);
-        let behind_ip = &mut room[udp_at..udp_at + BEHIND_IP];
-        behind_ip[udp::field::SRC_PORT].copy_from_slice(&port.to_be_bytes());
-        behind_ip[BEHIND_IP - 2..].copy_from_slice(&inner.family.ethertype().to_be_bytes());
+        }
     }
 
     /// See [`Encap::checksum_offset`](crate::Encap::checksum_offset).
@@ -130,29 +130,58 @@ impl Encap {
     /// See [`Encap::resize`](crate::Encap::resize).
     #[inline]
     pub fn resize(&self, outer: &mut [u8], inner_len: usize) {
-        // Of a super-frame that does not fit the fields, the lower bits, as documented.
-        let udp_len = (BEHIND_IP + inner_len) as u16;
-        let udp_at = match &self.headers {
-            Headers::V4(_, partial) => {
-                let ip: &mut [u8] = &mut outer[..ipv4::LEN];
-                let total_len = (LEN_V4 + inner_len) as u16;
-                let tos = u32::from(ip[ipv4::field::TOS]);
-                let sum = checksum::finish(partial + tos + u32::from(total_len));
-                ip[ipv4::field::TOTAL_LEN].copy_from_slice(&total_len.to_be_bytes());
-                ip[ipv4::field::CHECKSUM].copy_from_slice(&sum.to_be_bytes());
-                ipv4::LEN
-            }
-            Headers::V6(_) => {
-                ipv6::set_payload_len(outer, udp_len);
-                ipv6::LEN
-            }
-        };
-        let datagram = &mut outer[udp_at..udp_at + udp::LEN];
-        udp::set_length(datagram, udp_len);
-        if let Some(pseudo) = self.pseudo {
-            udp::set_checksum(datagram, checksum::fold(pseudo + u32::from(udp_len)));
+        match &self.headers {
+            Headers::V4(_, partial) => self.resize_v4(exactly(outer), *partial, inner_len),
+            Headers::V6(_) => self.resize_v6(exactly(outer), inner_len),
         }
     }
+
+    // Of a super-frame that does not fit the fields, the lower bits, as documented.
+
+    #[inline]
+    fn resize_v4(&self, outer: &mut [u8; LEN_V4], partial: u32, inner_len: usize) {
+        let total_len = (LEN_V4 + inner_len) as u16;
+        let tos = u32::from(outer[ipv4::field::TOS]);
+        let sum = checksum::finish(partial + tos + u32::from(total_len));
+        outer[ipv4::field::TOTAL_LEN].copy_from_slice(&total_len.to_be_bytes());
+        outer[ipv4::field::CHECKSUM].copy_from_slice(&sum.to_be_bytes());
+        self.resize_udp(last(outer), inner_len);
+    }
+
+    #[inline]
+    fn resize_v6(&self, outer: &mut [u8; LEN_V6], inner_len: usize) {
+        ipv6::set_payload_len(outer, (BEHIND_IP + inner_len) as u16);
+        self.resize_udp(last(outer), inner_len);
+    }
+
+    #[inline]
+    fn resize_udp(&self, datagram: &mut [u8; BEHIND_IP], inner_len: usize) {
+        let len = (BEHIND_IP + inner_len) as u16;
+        udp::set_length(datagram, len);
+        if let Some(pseudo) = self.pseudo {
+            udp::set_checksum(datagram, checksum::fold(pseudo + u32::from(len)));
+        }
+    }
+}
+
+/// The room as an array.
+#[inline]
+fn exactly<const N: usize>(room: &mut [u8]) -> &mut [u8; N] {
+    room.try_into().expect("the room is as long as the overhead")
+}
+
+/// What stands behind the IP header.
+#[inline]
+fn last<const N: usize>(room: &mut [u8; N]) -> &mut [u8; BEHIND_IP] {
+    room.last_chunk_mut().expect("the headers behind IP are part of all")
+}
+
+/// Writes what only `push` knows: the flow's source port, the inner packet's type.
+#[inline]
+fn finish(behind_ip: &mut [u8; BEHIND_IP], inner: &Inner) {
+    let port = source_port(inner.flow_hash);
+    behind_ip[udp::field::SRC_PORT].copy_from_slice(&port.to_be_bytes());
+    behind_ip[BEHIND_IP - 2..].copy_from_slice(&inner.family.ethertype().to_be_bytes());
 }
 
 /// Writes UDP, VXLAN and inner Ethernet headers without what depends on the packet.

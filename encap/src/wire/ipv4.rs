@@ -323,17 +323,23 @@ impl Header {
     }
 }
 
-/// Takes one from the time to live of a packet, and mends the header checksum (RFC 1624).
-///
-/// # Panics
-/// When `packet` is shorter than a header. A TTL of zero is the caller's to refuse: it wraps.
+/// Source and destination address of a header.
 #[inline]
-pub fn decrement_ttl(packet: &mut [u8]) {
-    let header = &mut packet[..LEN];
-    let old = get16(header, field::TTL..field::PROTOCOL + 1);
-    let new = old.wrapping_sub(0x0100);
-    header[field::TTL] = (new >> 8) as u8;
-    mend(header, old, new);
+pub fn addresses(header: &[u8; LEN]) -> (Ipv4Addr, Ipv4Addr) {
+    let (src, dst) = (get32(header, field::SRC), get32(header, field::DST));
+    (Ipv4Addr::from_bits(src), Ipv4Addr::from_bits(dst))
+}
+
+/// Takes one from the time to live of a header, and mends the checksum (RFC 1624). A TTL of zero is the
+/// caller's to refuse: it wraps.
+#[inline]
+pub fn decrement_ttl(header: &mut [u8; LEN]) {
+    header[field::TTL] = header[field::TTL].wrapping_sub(1);
+    // The word that holds the TTL is less by 0x0100, so its complement's complement is more by that;
+    // of the two zeros the one that equation 3 gives.
+    let sum = u32::from(get16(header, field::CHECKSUM)) + 0x0100;
+    let sum = sum + u32::from(sum >= 0xffff);
+    put16(header, field::CHECKSUM, sum as u16);
 }
 
 /// Writes the time to live of a packet, and mends the header checksum.

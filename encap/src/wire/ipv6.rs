@@ -282,6 +282,12 @@ impl Header {
     }
 }
 
+/// Source and destination address of a header.
+#[inline]
+pub fn addresses(header: &[u8; LEN]) -> (Ipv6Addr, Ipv6Addr) {
+    (address(header, field::SRC.start), address(header, field::DST.start))
+}
+
 /// Takes one from the hop limit of a packet.
 ///
 /// # Panics

@@ -15,7 +15,10 @@ const BATCH_BYTES: usize = 512 * 1024;
 /// A frame that was decided about stays in its place until the batch is settled.
 #[derive(Debug)]
 pub struct Batch {
-    frames: Vec<Frame>,
+    /// The first `len` are the batch's frames, the others hollow. An array, not a `Vec`, so that a frame
+    /// is made in its place: moving one that was just written field by field stalls the processor.
+    frames: Box<[Frame; BATCH_SIZE]>,
+    len: usize,
     live: u64,
     bytes: usize,
 }
@@ -29,25 +32,25 @@ impl Default for Batch {
 impl Batch {
     /// An empty batch; all that it will ever allocate.
     pub fn new() -> Batch {
-        Batch { frames: Vec::with_capacity(BATCH_SIZE), live: 0, bytes: 0 }
+        Batch { frames: Box::new([Frame::HOLLOW; BATCH_SIZE]), len: 0, live: 0, bytes: 0 }
     }
 
     /// Frames in it, alive or not.
     #[inline]
     pub fn len(&self) -> usize {
-        self.frames.len()
+        self.len
     }
 
     /// Whether there is no frame in it.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+        self.len == 0
     }
 
     /// Frames that it still takes: none once it holds many bytes.
     #[inline]
     pub fn room(&self) -> usize {
-        if self.bytes >= BATCH_BYTES { 0 } else { BATCH_SIZE - self.frames.len() }
+        if self.bytes >= BATCH_BYTES { 0 } else { BATCH_SIZE - self.len }
     }
 
     /// Adds a frame, alive.
@@ -56,10 +59,11 @@ impl Batch {
     /// When there are [`BATCH_SIZE`] frames in it already: ask [`room`](Self::room) first.
     #[inline]
     pub fn push(&mut self, frame: Frame) {
-        assert!(self.frames.len() < BATCH_SIZE, "the batch has room");
-        self.live |= 1 << self.frames.len();
+        assert!(self.len < BATCH_SIZE, "the batch has room");
+        self.live |= 1 << self.len;
         self.bytes += frame.len();
-        self.frames.push(frame);
+        self.frames[self.len] = frame;
+        self.len += 1;
     }
 
     /// Indices of the frames alive now. Decisions taken while iterating do not disturb it.
@@ -88,17 +92,15 @@ impl Batch {
 
     #[inline]
     fn decide(&mut self, i: usize, verdict: Verdict) {
-        self.frames[i].meta.verdict = verdict;
+        self[i].meta.verdict = verdict;
         self.live &= !(1 << i);
     }
 
     /// Takes frame `i` out, leaving a hollow one in its place.
     #[inline]
     pub fn take(&mut self, i: usize) -> Frame {
-        let mut hollow = Frame::hollow(self.frames[i].meta.in_port);
-        hollow.meta.verdict = Verdict::Taken;
         self.live &= !(1 << i);
-        std::mem::replace(&mut self.frames[i], hollow)
+        std::mem::replace(&mut self[i], Frame::HOLLOW)
     }
 
     /// Empties the batch, frame by frame.
@@ -106,7 +108,8 @@ impl Batch {
     pub fn drain(&mut self) -> impl Iterator<Item = Frame> + '_ {
         self.live = 0;
         self.bytes = 0;
-        self.frames.drain(..)
+        let len = std::mem::take(&mut self.len);
+        self.frames[..len].iter_mut().map(|frame| std::mem::replace(frame, Frame::HOLLOW))
     }
 }
 
@@ -114,14 +117,14 @@ impl Index<usize> for Batch {
     type Output = Frame;
     #[inline]
     fn index(&self, i: usize) -> &Frame {
-        &self.frames[i]
+        &self.frames[..self.len][i]
     }
 }
 
 impl IndexMut<usize> for Batch {
     #[inline]
     fn index_mut(&mut self, i: usize) -> &mut Frame {
-        &mut self.frames[i]
+        &mut self.frames[..self.len][i]
     }
 }
 

@@ -1,7 +1,7 @@
 //! A frame: a head chunk, the chunks chained behind it, and its facts.
 
 use super::pool::{CHUNK_SIZE, Chunk, LINK, Pool};
-use super::{HEADROOM, Meta};
+use super::{HEADROOM, Meta, Verdict};
 use crate::snapshot::PortId;
 use std::ptr::NonNull;
 use std::slice;
@@ -92,19 +92,16 @@ impl Frame {
     }
 
     /// Stands in for a frame that was taken out of a batch; owns nothing.
-    #[inline]
-    pub(super) fn hollow(port: PortId) -> Frame {
-        Frame {
-            base: NonNull::dangling(),
-            index: END,
-            next: END,
-            tail: END,
-            total: 0,
-            off: 0,
-            len: 0,
-            meta: Meta::received(port),
-        }
-    }
+    pub(super) const HOLLOW: Frame = Frame {
+        base: NonNull::dangling(),
+        index: END,
+        next: END,
+        tail: END,
+        total: 0,
+        off: 0,
+        len: 0,
+        meta: Meta { verdict: Verdict::Taken, ..Meta::received(PortId::NONE) },
+    };
 
     /// Bytes in the whole frame.
     #[inline]

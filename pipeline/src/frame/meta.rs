@@ -85,6 +85,8 @@ pub struct Meta {
     pub next_hop: NextHop,
     /// The port it came in by.
     pub in_port: PortId,
+    /// The port by which `next_hop` leaves; [`PortId::NONE`] when by none.
+    pub egress: PortId,
     /// The peer whose tunnel it came out of, or [`NO_PEER`].
     pub peer: u16,
     /// The innermost IP header.
@@ -143,17 +145,18 @@ impl Packet {
 impl Meta {
     /// Of a frame that just came in by `port`.
     #[inline]
-    pub fn received(port: PortId) -> Meta {
+    pub const fn received(port: PortId) -> Meta {
         Meta {
             verdict: Verdict::Continue,
             hash: 0,
             next_hop: NextHop::NONE,
             in_port: port,
+            egress: PortId::NONE,
             peer: NO_PEER,
             l3: 0,
             l4: 0,
             outer: 0,
-            gso: Gso::default(),
+            gso: Gso { kind: GsoKind::None, size: 0 },
             partial: Partial::NONE,
             protocol: 0,
             packet: Packet::Unknown,

@@ -34,10 +34,7 @@ impl Stage for Finish {
         let snapshot = cx.snapshot;
         for i in batch.live() {
             let meta = &batch[i].meta;
-            let Some(id) = snapshot.egress(meta.next_hop) else {
-                batch.drop(i, NO_PORT);
-                continue;
-            };
+            let id = meta.egress;
             let Some(port) = snapshot.ports.get(id.index()) else {
                 batch.drop(i, NO_PORT);
                 continue;

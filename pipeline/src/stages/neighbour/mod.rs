@@ -6,7 +6,7 @@
 use super::{Stage, StageId, resolve};
 use crate::cx::Cx;
 use crate::frame::{Batch, Frame, Link};
-use crate::snapshot::{Hop, PortId, Snapshot};
+use crate::snapshot::{Hop, Snapshot};
 use crate::tables::neighbours::Resolution;
 use encap::Family;
 use encap::wire::{Mac, ethernet};
@@ -122,10 +122,10 @@ impl Neighbour {
             return batch.drop(i, NO_NEIGHBOUR);
         };
         match station.resolve(cx.now) {
-            Resolution::Known(mac) => header(batch, i, mac, station.port, snapshot),
+            Resolution::Known(mac) => header(batch, i, mac, snapshot),
             Resolution::Probe(mac) => {
                 resolve::request(station, Some(mac), cx);
-                header(batch, i, mac, station.port, snapshot);
+                header(batch, i, mac, snapshot);
             }
             Resolution::Unknown { ask } => {
                 if ask {
@@ -148,18 +148,18 @@ impl Neighbour {
 }
 
 #[inline]
-fn header(batch: &mut Batch, i: usize, dst: Mac, port: PortId, snapshot: &Snapshot) {
-    let Some(port) = snapshot.ports.get(port.index()) else {
+fn header(batch: &mut Batch, i: usize, dst: Mac, snapshot: &Snapshot) {
+    let frame = &mut batch[i];
+    let Some(port) = snapshot.ports.get(frame.meta.egress.index()) else {
         return batch.drop(i, NO_NEIGHBOUR);
     };
     if port.link == Link::Ip {
         return;
     }
-    let frame = &mut batch[i];
     // What stands first now: the outer packet's family, or the packet's own.
     let family = frame.head().first().map_or(0, |byte| byte >> 4);
     let ethertype = if family == 6 { Family::V6 } else { Family::V4 }.ethertype();
-    match frame.push(ethernet::LEN) {
+    match frame.push(ethernet::LEN).and_then(|room| room.first_chunk_mut::<{ ethernet::LEN }>()) {
         Some(room) => ethernet::Header { dst, src: port.mac, ethertype }.emit(room),
         None => batch.drop(i, HEADROOM),
     }

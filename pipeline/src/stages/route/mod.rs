@@ -1,15 +1,17 @@
 //! Where a packet goes, and whether it may come from where it says.
 //!
 //! All destinations of a batch are looked up together, so that the cache misses of a large table
-//! overlap; then all sources that need it.
+//! overlap, and so are the sources that need it.
 
 #[cfg(test)]
 mod tests;
 
 use super::Stage;
 use crate::cx::Cx;
+use crate::drops::Reason;
 use crate::frame::{BATCH_SIZE, Batch, Frame, NO_PEER};
-use crate::snapshot::{Hop, NextHop, Snapshot};
+use crate::snapshot::{Hop, NextHop, PortId, Snapshot};
+use crate::tables::{Key, Lpm};
 use encap::Family;
 use encap::wire::{ipv4, ipv6};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -25,8 +27,22 @@ crate::drops! { Route:
 /// The stage.
 #[derive(Debug)]
 pub struct Route {
-    v4: Lookups<Ipv4Addr>,
-    v6: Lookups<Ipv6Addr>,
+    v4: Both<Ipv4Addr>,
+    v6: Both<Ipv6Addr>,
+}
+
+impl Default for Route {
+    fn default() -> Self {
+        Route { v4: Both::new(Ipv4Addr::UNSPECIFIED), v6: Both::new(Ipv6Addr::UNSPECIFIED) }
+    }
+}
+
+/// Lookups of one family.
+#[derive(Debug)]
+struct Both<A> {
+    destinations: Lookups<A>,
+    /// Sources that only the route back can judge.
+    sources: Lookups<A>,
 }
 
 /// Addresses to be looked up together, and the frames that they are of.
@@ -38,7 +54,8 @@ struct Lookups<A> {
     len: usize,
 }
 
-impl<A: Copy> Lookups<A> {
+impl<A: Key> Lookups<A> {
+    /// Of none yet; `any` address fills the places.
     fn new(any: A) -> Self {
         let (frames, found) = ([0; BATCH_SIZE], [0; BATCH_SIZE]);
         Lookups { addresses: [any; BATCH_SIZE], frames, found, len: 0 }
@@ -54,79 +71,79 @@ impl<A: Copy> Lookups<A> {
 
     /// Looks all up; each frame with what was found for it.
     #[inline]
-    fn run(&mut self, look_up: impl FnOnce(&[A], &mut [u32])) -> impl Iterator<Item = (usize, u32)> {
+    fn run(&mut self, table: &Lpm<A>) -> impl Iterator<Item = (usize, NextHop)> {
         let n = std::mem::take(&mut self.len);
-        look_up(&self.addresses[..n], &mut self.found[..n]);
+        table.lookup_batch(&self.addresses[..n], &mut self.found[..n]);
         let frames = self.frames[..n].iter().map(|&i| usize::from(i));
-        frames.zip(self.found[..n].iter().copied())
+        frames.zip(self.found[..n].iter().map(|&bits| NextHop::from_bits(bits)))
     }
 }
 
-impl Default for Route {
-    fn default() -> Self {
-        Route { v4: Lookups::new(Ipv4Addr::UNSPECIFIED), v6: Lookups::new(Ipv6Addr::UNSPECIFIED) }
+impl<A: Key> Both<A> {
+    fn new(any: A) -> Self {
+        Both { destinations: Lookups::new(any), sources: Lookups::new(any) }
+    }
+
+    #[inline]
+    fn run(&mut self, table: &Lpm<A>, batch: &mut Batch, snapshot: &Snapshot) {
+        for (i, next_hop) in self.destinations.run(table) {
+            let meta = &mut batch[i].meta;
+            meta.next_hop = next_hop;
+            meta.egress = snapshot.egress(next_hop).unwrap_or(PortId::NONE);
+        }
+        for (i, back) in self.sources.run(table) {
+            check(batch, i, back, snapshot);
+        }
     }
 }
 
 impl Stage for Route {
     fn process(&mut self, batch: &mut Batch, cx: &mut Cx<'_>) {
         let snapshot = cx.snapshot;
-        self.destinations(batch);
-        for (i, bits) in self.v4.run(|a, f| snapshot.routes4.lookup_batch(a, f)) {
-            batch[i].meta.next_hop = NextHop::from_bits(bits);
+        for i in batch.live() {
+            let frame = &batch[i];
+            let taken = match frame.meta.packet.family() {
+                Some(Family::V4) => self.take_v4(i, frame, snapshot),
+                Some(Family::V6) => self.take_v6(i, frame, snapshot),
+                None => Err(super::parse::VERSION),
+            };
+            if let Err(reason) = taken {
+                batch.drop(i, reason);
+            }
         }
-        for (i, bits) in self.v6.run(|a, f| snapshot.routes6.lookup_batch(a, f)) {
-            batch[i].meta.next_hop = NextHop::from_bits(bits);
-        }
-        self.sources(batch, snapshot);
-        for (i, bits) in self.v4.run(|a, f| snapshot.routes4.lookup_batch(a, f)) {
-            check(batch, i, NextHop::from_bits(bits), snapshot);
-        }
-        for (i, bits) in self.v6.run(|a, f| snapshot.routes6.lookup_batch(a, f)) {
-            check(batch, i, NextHop::from_bits(bits), snapshot);
-        }
+        self.v4.run(&snapshot.routes4, batch, snapshot);
+        self.v6.run(&snapshot.routes6, batch, snapshot);
     }
 }
 
 impl Route {
-    /// Collects the destinations, refusing packets that no router forwards.
+    /// Notes what is to be looked up for a packet, unless no router forwards it.
     #[inline]
-    fn destinations(&mut self, batch: &mut Batch) {
-        for i in batch.live() {
-            match addresses(&batch[i]) {
-                Some((IpAddr::V4(src), IpAddr::V4(dst))) => {
-                    if is_odd4(src) || is_odd4(dst) {
-                        batch.drop(i, refusal4(src, dst));
-                    } else {
-                        self.v4.add(i, dst);
-                    }
-                }
-                Some((IpAddr::V6(src), IpAddr::V6(dst))) => {
-                    let odd = is_odd6(src) || is_odd6(dst);
-                    match odd.then(|| refusal6(src, dst)).flatten() {
-                        Some(reason) => batch.drop(i, reason),
-                        None => self.v6.add(i, dst),
-                    }
-                }
-                _ => batch.drop(i, super::parse::VERSION),
-            }
+    fn take_v4(&mut self, i: usize, frame: &Frame, snapshot: &Snapshot) -> Result<(), Reason> {
+        let ip = frame.l3().first_chunk::<{ ipv4::LEN }>().ok_or(super::parse::TRUNCATED)?;
+        let (src, dst) = ipv4::addresses(ip);
+        if is_odd4(src) || is_odd4(dst) {
+            return Err(refusal4(src, dst));
         }
+        self.v4.destinations.add(i, dst);
+        if needs_lookup(frame, src.into(), snapshot) {
+            self.v4.sources.add(i, src);
+        }
+        Ok(())
     }
 
-    /// Collects the sources that are to be checked and are not plainly right.
     #[inline]
-    fn sources(&mut self, batch: &mut Batch, snapshot: &Snapshot) {
-        for i in batch.live() {
-            let frame = &batch[i];
-            let Some((src, _)) = addresses(frame) else { continue };
-            if !needs_lookup(frame, src, snapshot) {
-                continue;
-            }
-            match src {
-                IpAddr::V4(src) => self.v4.add(i, src),
-                IpAddr::V6(src) => self.v6.add(i, src),
-            }
+    fn take_v6(&mut self, i: usize, frame: &Frame, snapshot: &Snapshot) -> Result<(), Reason> {
+        let ip = frame.l3().first_chunk::<{ ipv6::LEN }>().ok_or(super::parse::TRUNCATED)?;
+        let (src, dst) = ipv6::addresses(ip);
+        if is_odd6(src) || is_odd6(dst) {
+            refusal6(src, dst).map_or(Ok(()), Err)?;
         }
+        self.v6.destinations.add(i, dst);
+        if needs_lookup(frame, src.into(), snapshot) {
+            self.v6.sources.add(i, src);
+        }
+        Ok(())
     }
 }
 
@@ -145,25 +162,11 @@ fn needs_lookup(frame: &Frame, src: IpAddr, snapshot: &Snapshot) -> bool {
 fn check(batch: &mut Batch, i: usize, back: NextHop, snapshot: &Snapshot) {
     let meta = &batch[i].meta;
     if meta.peer != NO_PEER {
-        if back.hop() != Hop::Peer(usize::from(meta.peer)) {
+        if back != NextHop::new(Hop::Peer(usize::from(meta.peer))) {
             batch.drop(i, PEER_SOURCE);
         }
     } else if matches!(back.hop(), Hop::Peer(_)) || snapshot.egress(back) != Some(meta.in_port) {
         batch.drop(i, SOURCE);
-    }
-}
-
-#[inline]
-fn addresses(frame: &Frame) -> Option<(IpAddr, IpAddr)> {
-    match frame.meta.packet.family()? {
-        Family::V4 => {
-            let ip = ipv4::View::of_head(frame.l3(), usize::MAX).ok()?;
-            Some((ip.src().into(), ip.dst().into()))
-        }
-        Family::V6 => {
-            let ip = ipv6::View::of_head(frame.l3(), usize::MAX).ok()?;
-            Some((ip.src().into(), ip.dst().into()))
-        }
     }
 }
 
@@ -175,7 +178,7 @@ fn is_odd4(address: Ipv4Addr) -> bool {
 }
 
 #[cold]
-fn refusal4(src: Ipv4Addr, dst: Ipv4Addr) -> crate::drops::Reason {
+fn refusal4(src: Ipv4Addr, dst: Ipv4Addr) -> Reason {
     match () {
         _ if dst.is_multicast() || dst.is_broadcast() => MULTICAST,
         _ if src.is_multicast() || src.is_broadcast() || src.is_unspecified() => MARTIAN,
@@ -191,7 +194,7 @@ fn is_odd6(address: Ipv6Addr) -> bool {
 }
 
 #[cold]
-fn refusal6(src: Ipv6Addr, dst: Ipv6Addr) -> Option<crate::drops::Reason> {
+fn refusal6(src: Ipv6Addr, dst: Ipv6Addr) -> Option<Reason> {
     let is_local = |a: Ipv6Addr| a.is_loopback() || a.is_unspecified();
     match () {
         _ if dst.is_multicast() => Some(MULTICAST),

@@ -1,7 +1,7 @@
 //! Ping to the gateway.
 
 use super::error::Why;
-use super::way_back;
+use super::{set_next_hop, way_back};
 use crate::cx::Cx;
 use crate::frame::{Frame, Packet};
 use encap::wire::{checksum, icmpv4, icmpv6, ipv4, ipv6, protocol};
@@ -37,7 +37,8 @@ pub(super) fn answer(frame: &mut Frame, cx: &Cx<'_>) -> Result<(), Option<Why>> 
         message[2..4].copy_from_slice(&new.to_be_bytes());
     }
     let src = swap_addresses(frame.l3_mut(), swap).ok_or(None)?;
-    frame.meta.next_hop = way_back(src, frame, cx);
+    let back = way_back(src, frame, cx);
+    set_next_hop(frame, back, cx);
     Ok(())
 }
 

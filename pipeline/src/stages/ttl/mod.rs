@@ -14,7 +14,7 @@ use super::{Stage, StageId};
 use crate::cx::Cx;
 use crate::drops::Reason;
 use crate::frame::{Batch, Frame, NO_PEER};
-use crate::snapshot::{Hop, NextHop};
+use crate::snapshot::{Hop, NextHop, PortId};
 use encap::Family;
 use encap::wire::{icmpv4, icmpv6, ipv4, ipv6};
 use error::Why;
@@ -61,30 +61,30 @@ type Refusal = (Reason, Option<Why>);
 #[inline]
 fn pass(frame: &mut Frame) -> Result<(), Refusal> {
     const GONE: Refusal = (EXPIRED, Some(Why::Expired));
-    let is_v4 = frame.meta.packet.family() == Some(Family::V4);
-    let packet = frame.l3_mut();
-    if is_v4 {
-        if packet.get(ipv4::field::TTL).is_none_or(|ttl| *ttl <= 1) {
+    if frame.meta.packet.family() == Some(Family::V4) {
+        let header: &mut [u8; ipv4::LEN] = frame.l3_mut().first_chunk_mut().ok_or(GONE)?;
+        if header[ipv4::field::TTL] <= 1 {
             return Err(GONE);
         }
-        ipv4::decrement_ttl(packet);
+        ipv4::decrement_ttl(header);
     } else {
-        if packet.get(ipv6::field::HOP_LIMIT).is_none_or(|hops| *hops <= 1) {
+        let header: &mut [u8; ipv6::LEN] = frame.l3_mut().first_chunk_mut().ok_or(GONE)?;
+        if header[ipv6::field::HOP_LIMIT] <= 1 {
             return Err(GONE);
         }
-        if packet.get(8) == Some(&0xfe) || packet.get(24) == Some(&0xfe) {
-            scope(packet)?;
+        if header[ipv6::field::SRC.start] == 0xfe || header[ipv6::field::DST.start] == 0xfe {
+            scope(header)?;
         }
-        ipv6::decrement_hop_limit(packet);
+        ipv6::decrement_hop_limit(header);
     }
     Ok(())
 }
 
 /// RFC 4291 §2.5.6: routers do not forward packets with link-local addresses.
 #[cold]
-fn scope(packet: &[u8]) -> Result<(), Refusal> {
-    let ip = ipv6::View::of_head(packet, usize::MAX).map_err(|_| (LINK_LOCAL, None))?;
-    match ip.src().is_unicast_link_local() || ip.dst().is_unicast_link_local() {
+fn scope(header: &[u8; ipv6::LEN]) -> Result<(), Refusal> {
+    let (src, dst) = ipv6::addresses(header);
+    match src.is_unicast_link_local() || dst.is_unicast_link_local() {
         true => Err((LINK_LOCAL, None)),
         false => Ok(()),
     }
@@ -111,7 +111,7 @@ impl Ttl {
             return;
         }
         let Some(mut message) = cx.generate(frame.meta.in_port) else { return };
-        message.meta.next_hop = way_back(offender.src, frame, cx);
+        set_next_hop(&mut message, way_back(offender.src, frame, cx), cx);
         match error::write(&mut message, why, &offender, ours, frame) {
             Some(()) => cx.reinject(message, StageId::Tunnel),
             None => cx.discard(message, LOCAL),
@@ -135,6 +135,12 @@ fn our_address(frame: &Frame, cx: &Cx<'_>) -> Option<IpAddr> {
         return known;
     }
     cx.snapshot.gateway.addresses.iter().find(routable).copied().or(known)
+}
+
+/// What the route stage would note.
+fn set_next_hop(frame: &mut Frame, next_hop: NextHop, cx: &Cx<'_>) {
+    frame.meta.next_hop = next_hop;
+    frame.meta.egress = cx.snapshot.egress(next_hop).unwrap_or(PortId::NONE);
 }
 
 /// Where an answer to `address` goes: to a link-local address only back where it came from.
