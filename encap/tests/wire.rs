@@ -154,8 +154,10 @@ proptest! {
         ipv4::set_ident(&mut bytes, ident);
         let header = ipv4::Header { tos, total_len, ident, ..header };
         prop_assert_eq!(bytes, fresh(header));
-        ipv4::decrement_ttl(bytes.first_chunk_mut().unwrap());
-        prop_assert_eq!(bytes, fresh(ipv4::Header { ttl: header.ttl.wrapping_sub(1), ..header }));
+        if let Some(ttl) = header.ttl.checked_sub(1) {
+            ipv4::decrement_ttl(&mut bytes);
+            prop_assert_eq!(bytes, fresh(ipv4::Header { ttl, ..header }));
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Drop reasons and the counters.
 //!
-//! A reason is declared once, beside the stage that uses it, with [`drops!`]; that line gives its code,
+//! A reason is declared once, beside the stage that uses it, with [`drops!`](crate::drops!); that line gives its code,
 //! its counter and metric, its text in the command line and its row in the docs. [`all`] lists them.
 
 use crate::stages::{STAGES, StageId};

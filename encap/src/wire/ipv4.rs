@@ -331,7 +331,7 @@ pub fn addresses(header: &[u8; LEN]) -> (Ipv4Addr, Ipv4Addr) {
 }
 
 /// Takes one from the time to live of a header, and mends the checksum (RFC 1624). A TTL of zero is the
-/// caller's to refuse: it wraps.
+/// caller's to refuse: it wraps, and the checksum is not right then.
 #[inline]
 pub fn decrement_ttl(header: &mut [u8; LEN]) {
     header[field::TTL] = header[field::TTL].wrapping_sub(1);
