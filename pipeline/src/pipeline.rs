@@ -49,14 +49,14 @@ impl Pipeline {
     /// Takes a batch through all stages and settles it; then what was reinjected meanwhile. `batch`
     /// is empty afterwards.
     pub fn run(&mut self, batch: &mut Batch, turn: &mut Turn<'_>) {
-        self.queues.resize_with(turn.snapshot.ports.len(), VecDeque::new);
+        self.fit_queues(turn);
         self.pass(batch, 0, turn);
         self.run_reinjected(turn);
     }
 
     /// Lets the stages act on the time that has passed; about once a millisecond.
     pub fn tick(&mut self, turn: &mut Turn<'_>) {
-        self.queues.resize_with(turn.snapshot.ports.len(), VecDeque::new);
+        self.fit_queues(turn);
         let Pipeline { stages, reinject, queues, .. } = self;
         let mut cx = Pipeline::cx(reinject, queues, turn);
         for stage in stages {
@@ -84,6 +84,16 @@ impl Pipeline {
             turn.counters.dropped(stages::port::GONE);
             frame.free(turn.pool);
         }
+    }
+
+    /// A queue for each port there is; what waits for one that is gone ends.
+    fn fit_queues(&mut self, turn: &mut Turn<'_>) {
+        let ports = turn.snapshot.ports.len();
+        for frame in self.queues.drain(ports.min(self.queues.len())..).flatten() {
+            turn.counters.dropped(stages::port::GONE);
+            frame.free(turn.pool);
+        }
+        self.queues.resize_with(ports, VecDeque::new);
     }
 
     fn pass(&mut self, batch: &mut Batch, entry: usize, turn: &mut Turn<'_>) {

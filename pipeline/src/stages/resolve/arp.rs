@@ -25,7 +25,7 @@ pub(super) fn answer(frame: &mut Frame, port: &PortInfo, cx: &mut Cx<'_>) -> Res
                 NOTED
             });
         }
-        return reply(frame, &packet, port.mac).ok_or(MALFORMED);
+        return reply(frame, &packet, port.mac, cx).ok_or(MALFORMED);
     }
     let station = station(port, packet.sender_ip.into(), cx.snapshot).ok_or(FOREIGN)?;
     station.learn(packet.sender_mac, cx.now);
@@ -35,14 +35,16 @@ pub(super) fn answer(frame: &mut Frame, port: &PortInfo, cx: &mut Cx<'_>) -> Res
     if !speaks_for(packet.target_ip.into(), frame.meta.in_port, cx.snapshot) {
         return Err(NOT_PROXIED);
     }
-    reply(frame, &packet, port.mac).ok_or(MALFORMED)
+    reply(frame, &packet, port.mac, cx).ok_or(MALFORMED)
 }
 
-fn reply(frame: &mut Frame, request: &arp::Header, mac: Mac) -> Option<()> {
+fn reply(frame: &mut Frame, request: &arp::Header, mac: Mac, cx: &mut Cx<'_>) -> Option<()> {
     // In place: the frame is long enough, since the request was read from it.
     request.reply(mac).emit(frame.l3_mut());
     let header = usize::from(frame.meta.l3).checked_sub(frame.offset())?;
     frame.pop(header);
+    // Padding is the sender's affair, and may be more than the port can send back.
+    frame.truncate(arp::LEN, cx.pool);
     push_ethernet(frame, request.sender_mac, mac, ethertype::ARP)
 }
 

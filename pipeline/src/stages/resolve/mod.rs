@@ -13,7 +13,7 @@ mod tests;
 use super::Stage;
 use crate::cx::Cx;
 use crate::drops::Reason;
-use crate::frame::{Batch, Frame, Link, Packet};
+use crate::frame::{Batch, Frame, Gso, Link, Packet, Partial};
 use crate::snapshot::{PortId, PortInfo, Role, Snapshot};
 use crate::tables::neighbours::Neighbour;
 use encap::wire::{Mac, ethernet, icmpv6, protocol};
@@ -69,6 +69,9 @@ fn answer(frame: &mut Frame, is_arp: bool, cx: &mut Cx<'_>) -> Result<PortId, Re
         true => arp::answer(frame, port, cx)?,
         false => nd::answer(frame, port, cx)?,
     }
+    // Whatever was still to be done to the question: the answer is complete.
+    frame.meta.partial = Partial::NONE;
+    frame.meta.gso = Gso::default();
     Ok(id)
 }
 

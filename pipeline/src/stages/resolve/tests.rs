@@ -275,3 +275,26 @@ fn a_probe_answer_without_a_mac_confirms_the_known_one() {
     world.expect_drop(VETH, &nd_frame(answer(None), A1_V6, GATEWAY_V6, 255), NOTED);
     assert_eq!(world.snapshot.neighbours[1].state(world.now).1, NeighbourState::Reachable);
 }
+
+#[test]
+fn an_answer_has_neither_the_padding_nor_the_offloads_of_its_question() {
+    let mut world = world();
+    let mut question = arp_frame(arp::REQUEST, A1, GATEWAY);
+    question.resize(60, 0xee);
+    let mut frames = Vec::new();
+    for bytes in [question, solicitation(GATEWAY_V6, A1_V6)] {
+        let mut frame = world.frame(VETH, &bytes);
+        frame.meta.partial = Partial { start: frame.offset() as u16 + 20, offset: 16 };
+        frame.meta.gso = Gso { kind: crate::frame::GsoKind::Udp, size: 9 };
+        frames.push(frame);
+    }
+    let answers = world.run(frames);
+    for (_, answer) in &answers {
+        assert!(!answer.meta.partial.is_pending());
+        assert_eq!(answer.meta.gso, Gso::default());
+    }
+    let answers = world.bytes(answers);
+    assert_eq!(answers[0].1.len(), 14 + arp::LEN);
+    advertisement(&answers[1..]);
+    world.check_laws();
+}
