@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// (RFC 4861 §10 REACHABLE_TIME.)
 pub const REACHABLE: u64 = 30_000_000_000;
 
-/// A station that stays silent this long after [`REACHABLE`] is forgotten, nanoseconds.
+/// A station that stays silent this long after it was first asked so is forgotten, nanoseconds.
 /// (RFC 4861 §10: MAX_UNICAST_SOLICIT times RETRANS_TIMER.)
 pub const PROBE: u64 = 3_000_000_000;
 
@@ -35,6 +35,9 @@ pub struct Neighbour {
     state: AtomicU64,
     confirmed: AtomicU64,
     asked: AtomicU64,
+    /// When the first of the probes was sent that are not answered yet; of no meaning when that was
+    /// before `confirmed`.
+    probed: AtomicU64,
 }
 
 /// What to do about a station, by [`Neighbour::resolve`].
@@ -73,6 +76,7 @@ impl Neighbour {
             state: AtomicU64::new(0),
             confirmed: AtomicU64::new(0),
             asked: AtomicU64::new(0),
+            probed: AtomicU64::new(0),
         }
     }
 
@@ -116,15 +120,19 @@ impl Neighbour {
             return Resolution::Unknown { ask };
         }
         // A station nobody sent to for minutes gets its three probes too: time counts from the first.
-        if age >= REACHABLE + PROBE && !ask && self.probed_since_confirmed() {
+        let probed = self.probed.load(Relaxed);
+        let is_probed = probed > self.confirmed.load(Relaxed);
+        if is_probed && now.saturating_sub(probed) >= PROBE {
             self.state.store(0, Relaxed);
             return Resolution::Unknown { ask };
         }
-        if ask { Resolution::Probe(unpack(state)) } else { Resolution::Known(unpack(state)) }
-    }
-
-    fn probed_since_confirmed(&self) -> bool {
-        self.asked.load(Relaxed) > self.confirmed.load(Relaxed) + REACHABLE
+        if !ask {
+            return Resolution::Known(unpack(state));
+        }
+        if !is_probed {
+            self.probed.store(now, Relaxed);
+        }
+        Resolution::Probe(unpack(state))
     }
 
     fn is_due(&self, now: u64) -> bool {

@@ -238,6 +238,24 @@ fn stations_age_and_are_probed_before_they_are_forgotten() {
 }
 
 #[test]
+fn a_station_is_probed_for_three_seconds_whatever_the_traffic() {
+    // Rarer than probes are sent, and much more often; and after a long silence.
+    for (pause, silence) in [(SECOND * 11 / 10, 0), (SECOND / 100, 0), (SECOND / 2, 300 * SECOND)] {
+        let mut world = world();
+        world.snapshot.neighbours[0].learn(A1_MAC, world.now);
+        world.now += REACHABLE + silence;
+        let first = world.now;
+        while world.snapshot.neighbours[0].state(world.now).1 == NeighbourState::Stale {
+            assert!(world.now < first + PROBE + pause, "it is forgotten");
+            world.pass(TUN, &to_a1(A2));
+            world.now += pause;
+        }
+        assert!(world.now >= first + PROBE, "{} ns", world.now - first);
+        assert_eq!(world.counters.generated.get(), 4, "three probes, then a question to all");
+    }
+}
+
+#[test]
 fn v6_stations_are_solicited() {
     let mut world = world();
     let mut packet = Vec::new();
