@@ -18,8 +18,8 @@ demo: setup
 # Everything that can fail. As root, tests make namespaces; benches run once, fuzz targets are built.
 test: setup check
 	$(AS_ROOT) $(CARGO) test --workspace --no-fail-fast
-	$(AS_ROOT) $(CARGO) test --workspace --benches
-	$(CARGO) build --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
+	$(AS_ROOT) $(CARGO) test --workspace --bench '*'
+	$(CARGO) build --manifest-path fuzz/Cargo.toml
 
 # What a reviewer should not have to say.
 check:

@@ -33,6 +33,11 @@ enum Command {
         #[command(flatten)]
         lab: Lab,
         /// Write the outcome as JSON to this file as well
+        ///
+        /// {"ok": whether no check failed, "lab": {"file", "encap", "underlay", "io"},
+        /// "checks": [{"name", "ok", "applicable", "detail"}], "measured": [{"family",
+        /// "tcp_bits_per_second", "round_trip_p50_ns", "round_trip_p99_ns"}]}; fields are added,
+        /// never changed.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
