@@ -15,7 +15,7 @@ demo: setup
 	$(ROOT) $(CABLEWAY) lab demo --io tun; tun=$$?; \
 	$(ROOT) $(CABLEWAY) lab demo --io af_xdp && exit $$tun
 
-# Everything that can fail. As root, tests make namespaces; benches run once, fuzz targets are built.
+# Everything that can fail: tests, as root those in namespaces too, each bench once, fuzz targets.
 test: setup check
 	$(AS_ROOT) $(CARGO) test --workspace --no-fail-fast
 	$(AS_ROOT) $(CARGO) test --workspace --bench '*'

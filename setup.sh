@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what Cableway is built, shown and tested with: packages of Debian and Ubuntu that are
-# missing, and the Rust toolchain by rustup where there is no cargo. Costs nothing when all is there.
+# missing, and the Rust toolchain by rustup where there is no cargo. Quick when all is there.
 set -euo pipefail
 
 # What the programs are for; the package names are the same on Debian and Ubuntu.

@@ -19,11 +19,6 @@ const CALICO_GATEWAYS: (&str, &str) = ("169.254.1.1", "fe80::ecee:eeff:feee:eeee
 pub(super) fn build(topology: &Topology, node: &Node, preset: Preset) -> Result<()> {
     let ns = &node.netns;
     sysctl(ns, "net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")?;
-    if topology.has_cableway_node() {
-        // A veth hands on checksums that are to be computed by whoever sends on a wire. The kernel
-        // knows such a packet from its own notes; AF_XDP has none, and finds the checksum wrong.
-        sh!("ip netns exec {ns} ethtool -K {} tx off", underlay::DEVICE)?;
-    }
     let device = vxlan(topology, node, preset)?;
     let others = topology.nodes.iter().filter(|other| other.index != node.index);
     others.into_iter().try_for_each(|other| peer(topology, ns, device, other))?;

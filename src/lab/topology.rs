@@ -195,11 +195,6 @@ impl Topology {
         self.nodes.iter().any(|node| node.router != Router::Cableway)
     }
 
-    /// Whether some node is ours.
-    pub fn has_cableway_node(&self) -> bool {
-        self.nodes.iter().any(|node| node.router == Router::Cableway)
-    }
-
     /// Every namespace of the lab as (name, namespace), the wire's included.
     pub fn namespaces(&self) -> Vec<(String, String)> {
         let wire = (self.underlay != UnderlayKind::Veth).then(|| (WIRE.into(), netns(WIRE)));
