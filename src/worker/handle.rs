@@ -116,8 +116,7 @@ pub fn spawn(
     let worker_stats = stats.clone();
     let (ready, pinned) = mpsc::channel();
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-        let is_pinned =
-            core.is_none_or(|id| core_affinity::set_for_current(core_affinity::CoreId { id }));
+        let is_pinned = core.is_none_or(pin);
         let _ = ready.send(is_pinned);
         if !is_pinned {
             return Ok(());
@@ -129,6 +128,13 @@ pub fn spawn(
         _ => return Err(io::Error::other(refused(core))),
     }
     Ok(Handle { stats, core, ports: known, commands: sender, flag, waker, thread })
+}
+
+/// Pins the calling thread; a core beyond those that we may use is not even tried.
+fn pin(core: usize) -> bool {
+    let may_use = core_affinity::get_core_ids().unwrap_or_default();
+    may_use.iter().any(|id| id.id == core)
+        && core_affinity::set_for_current(core_affinity::CoreId { id: core })
 }
 
 fn refused(core: Option<usize>) -> String {
