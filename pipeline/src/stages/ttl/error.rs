@@ -1,6 +1,7 @@
 //! ICMP errors.
 
 use super::code;
+use crate::flow;
 use crate::frame::{Frame, Packet};
 use encap::Family;
 use encap::wire::{icmpv4, icmpv6, ipv4, ipv6, protocol};
@@ -100,6 +101,7 @@ fn write4(
     let (kind, code) = code(why, Family::V4);
     icmpv4::Header { kind, code, rest: [0; 4] }.emit(bytes.get_mut(ipv4::LEN..)?);
     note(message, Packet::V4, protocol::ICMPV4, at, ipv4::LEN);
+    message.meta.hash = flow::hash4(src, dst, protocol::ICMPV4, 0);
     Some(())
 }
 
@@ -129,6 +131,7 @@ fn write6(
     let (kind, code) = code(why, Family::V6);
     icmpv6::Header { kind, code, rest: [0; 4] }.emit(body, src, dst);
     note(message, Packet::V6, protocol::ICMPV6, at, ipv6::LEN);
+    message.meta.hash = flow::hash6(src, dst, protocol::ICMPV6, 0);
     Some(())
 }
 
