@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Slots of the rings of a pod's port, and chunks that stand ready for it while it is quiet.
-const RING: u32 = 1024;
+const RING: u32 = 2048;
 const FILL: u32 = 64;
 /// How often, and how long apart, a device is looked at that its last owner may be leaving just
 /// now.
