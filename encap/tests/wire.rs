@@ -161,6 +161,33 @@ proptest! {
     }
 
     #[test]
+    fn ipv4_is_plain_when_a_view_finds_nothing_odd(
+        header in ipv4_header(), flip in any::<Option<u8>>(), extra in 0..40usize, total_len in 0..60u16,
+    ) {
+        let total_len = total_len.max(20);
+        let mut bytes = [0x5a; 24];
+        let header = ipv4::Header { total_len, ..header };
+        header.emit(&mut bytes);
+        if let Some(flip) = flip {
+            let bit = usize::from(flip) % 160;
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+        let len = bytes.len() + extra;
+        let plain = ipv4::Plain::read(&bytes, len);
+        let view = ipv4::View::of_head(&bytes, len).ok().filter(|view| {
+            view.verify() && view.header_len() == 20 && !view.is_fragment() && view.total_len() >= 24
+        });
+        let viewed = view.map(|view| ipv4::Plain {
+            total_len: view.total_len(),
+            protocol: view.protocol(),
+            src: view.src(),
+            dst: view.dst(),
+            ports: 0x5a5a_5a5a,
+        });
+        prop_assert_eq!(plain, viewed);
+    }
+
+    #[test]
     fn ipv6_survives_and_etherparse_agrees(header in ipv6_header()) {
         let mut bytes = vec![0xa5; ipv6::LEN + usize::from(header.payload_len)];
         header.emit(&mut bytes);

@@ -206,6 +206,48 @@ impl<'a> View<'a> {
     }
 }
 
+/// What most packets are, read in one look: no options, no fragment, four bytes at least behind the
+/// header, lengths and checksum right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plain {
+    /// Bytes of header and payload.
+    pub total_len: u16,
+    /// What the payload is.
+    pub protocol: u8,
+    /// Source address.
+    pub src: Ipv4Addr,
+    /// Destination address.
+    pub dst: Ipv4Addr,
+    /// The first four bytes of the payload: of most protocols source and destination port.
+    pub ports: u32,
+}
+
+impl Plain {
+    /// Reads the head of a packet of at most `len` bytes. `None` says only that it is not plain: a
+    /// [`View`] tells what it is, or what is wrong with it.
+    #[inline]
+    pub fn read(head: &[u8; LEN + 4], len: usize) -> Option<Plain> {
+        let ([a, b, c], _) = head.as_chunks::<8>() else { return None };
+        let [a, b, c] = [a, b, c].map(|word| u64::from_be_bytes(*word));
+        let halves = |word: u64| (word >> 32) + (word & 0xffff_ffff);
+        // At most five times 2^32: two folds bring it to 32 bits' halves, and two of those to 16.
+        let sum = halves(halves(a) + halves(b) + (c >> 32)) as u32;
+        let total_len = (a >> 32) as u16;
+        let is_plain = a >> 56 == 0x45
+            && a as u16 & (MF | OFFSET) == 0
+            && usize::from(total_len) >= LEN + 4
+            && usize::from(total_len) <= len
+            && checksum::finish(sum) == 0;
+        is_plain.then_some(Plain {
+            total_len,
+            protocol: (b >> 48) as u8,
+            src: Ipv4Addr::from_bits(b as u32),
+            dst: Ipv4Addr::from_bits((c >> 32) as u32),
+            ports: c as u32,
+        })
+    }
+}
+
 /// An option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opt<'a> {

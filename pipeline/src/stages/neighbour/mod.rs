@@ -115,7 +115,7 @@ fn judge(waiting: &Waiting, cx: &mut Cx<'_>) -> Judgement {
 }
 
 impl Neighbour {
-    #[inline]
+    #[inline(always)]
     fn address(&mut self, batch: &mut Batch, i: usize, index: usize, cx: &mut Cx<'_>) {
         let snapshot = cx.snapshot;
         let Some(station) = snapshot.neighbours.get(index) else {
@@ -147,7 +147,7 @@ impl Neighbour {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn header(batch: &mut Batch, i: usize, dst: Mac, snapshot: &Snapshot) {
     let frame = &mut batch[i];
     let Some(port) = snapshot.ports.get(frame.meta.egress.index()) else {

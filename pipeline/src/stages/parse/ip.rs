@@ -30,6 +30,31 @@ pub(crate) fn parse_ip(
 
 #[inline]
 fn parse_v4(frame: &mut Frame) -> Result<usize, Reason> {
+    let len = frame.len();
+    match frame.head().first_chunk().and_then(|head| ipv4::Plain::read(head, len)) {
+        Some(plain) => Ok(note_plain(frame, plain)),
+        None => parse_odd_v4(frame),
+    }
+}
+
+#[inline]
+fn note_plain(frame: &mut Frame, plain: ipv4::Plain) -> usize {
+    let ipv4::Plain { total_len, protocol, src, dst, ports } = plain;
+    let ports = if has_ports(protocol) { ports } else { 0 };
+    let at = frame.offset() as u16;
+    let meta = &mut frame.meta;
+    meta.packet = Packet::V4;
+    meta.l3 = at;
+    meta.l4 = at + ipv4::LEN as u16;
+    meta.protocol = protocol;
+    meta.hash = hash4(src, dst, protocol, ports);
+    total_len.into()
+}
+
+/// A packet with options, a fragment, one without ports, or a wrong one. Kept out of line, as are the
+/// other ways, so that the common one keeps its registers.
+#[inline(never)]
+fn parse_odd_v4(frame: &mut Frame) -> Result<usize, Reason> {
     let view = ipv4::View::of_head(frame.head(), frame.len()).map_err(reason)?;
     if !view.verify() {
         return Err(CHECKSUM);
@@ -53,7 +78,7 @@ fn parse_v4(frame: &mut Frame) -> Result<usize, Reason> {
     Ok(total)
 }
 
-#[inline]
+#[inline(never)]
 fn parse_v6(frame: &mut Frame) -> Result<usize, Reason> {
     let view = ipv6::View::of_head(frame.head(), frame.len()).map_err(reason)?;
     let upper = view.upper_layer().map_err(reason)?;
@@ -76,10 +101,15 @@ fn parse_v6(frame: &mut Frame) -> Result<usize, Reason> {
 /// Source and destination port as they stand in the packet; zero without any.
 #[inline]
 fn ports(protocol: u8, payload: &[u8]) -> u32 {
-    match (protocol, payload.first_chunk()) {
-        (protocol::TCP | protocol::UDP | protocol::SCTP, Some(ports)) => u32::from_be_bytes(*ports),
+    match payload.first_chunk() {
+        Some(ports) if has_ports(protocol) => u32::from_be_bytes(*ports),
         _ => 0,
     }
+}
+
+#[inline]
+fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, protocol::TCP | protocol::UDP | protocol::SCTP)
 }
 
 fn reason(error: wire::Error) -> Reason {
@@ -94,7 +124,7 @@ fn reason(error: wire::Error) -> Reason {
 /// A device that leaves checksums to hardware hands frames over with the pseudo-header's sum in the
 /// field, and AF_XDP has no flag that says so. Completing such a field is right; and where a complete
 /// checksum happens to equal that sum, completing it gives the same value again: a whole sum of zero.
-#[inline]
+#[inline(never)]
 fn note_partial_sum(frame: &mut Frame) {
     let meta = frame.meta;
     if meta.packet.is_fragment() || meta.partial.is_pending() {
