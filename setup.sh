@@ -6,7 +6,7 @@ set -euo pipefail
 # What the programs are for; the package names are the same on Debian and Ubuntu.
 packages=(
     gcc libc6-dev make curl ca-certificates          # linking, and getting rustup
-    clang llvm libbpf-dev linux-libc-dev             # the XDP program
+    clang                                            # the XDP programs
     g++                                              # libFuzzer, for fuzz/
     iproute2 iputils-ping nftables procps ethtool    # labs
     tcpdump iperf3                                   # what a lab's wire and pods are watched with
