@@ -15,6 +15,7 @@ pub mod frame;
 mod pipeline;
 pub mod snapshot;
 pub mod stages;
+mod sums;
 pub mod tables;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -13,6 +13,7 @@ use crate::cx::Cx;
 use crate::drops::Reason;
 use crate::frame::{Batch, Frame, Packet, Partial, Pool};
 use crate::snapshot::{Peer, Role, Snapshot, TunnelInfo};
+use crate::sums;
 use encap::wire::{Mac, checksum, ethernet, ipv4, ipv6, protocol, udp};
 use encap::{Family, Popped, Steer, Strip, Tunnel};
 use std::net::IpAddr;
@@ -132,19 +133,8 @@ fn udp_sum(frame: &Frame) -> u16 {
     match frame.l4().get(6..).and_then(|rest| rest.first_chunk()) {
         Some([0, 0]) => HOLDS,
         _ if frame.meta.partial.is_pending() => HOLDS,
-        _ => super::parse::pseudo_sum(frame).map_or(0, |pseudo| l4_sum(frame, pseudo)),
+        _ => sums::pseudo(frame).map_or(0, |pseudo| sums::l4(frame, pseudo)),
     }
-}
-
-/// The folded sum from `l4` to the frame's end, added to `partial`.
-fn l4_sum(frame: &Frame, partial: u32) -> u16 {
-    let mut sum = checksum::Sum::new(partial);
-    let mut skip = usize::from(frame.meta.l4) - frame.offset();
-    for bytes in frame.segments() {
-        sum.add(bytes.get(skip..).unwrap_or_default());
-        skip = skip.saturating_sub(bytes.len());
-    }
-    sum.fold()
 }
 
 /// Whether an outer checksum that does not hold will once the inner one is completed. Linux computes
@@ -158,8 +148,8 @@ fn holds_completed(frame: &Frame, outer: u16) -> bool {
     if !frame.meta.partial.is_pending() {
         return false;
     }
-    let Some(pseudo) = super::parse::pseudo_sum(frame) else { return false };
-    let (s, p) = (l4_sum(frame, 0), checksum::fold(pseudo));
+    let Some(pseudo) = sums::pseudo(frame) else { return false };
+    let (s, p) = (sums::l4(frame, 0), checksum::fold(pseudo));
     checksum::fold(u32::from(outer) + u32::from(!s) + u32::from(!p)) == HOLDS
 }
 

@@ -181,7 +181,7 @@ impl Open {
         frame.meta.gso = Gso { kind, size: self.size as u16 };
         let field = tcp::field::CHECKSUM.start;
         frame.meta.partial = Partial { start: frame.meta.l4, offset: field as u16 };
-        let pseudo = crate::stages::parse::pseudo_sum(frame).map_or(0, checksum::fold);
+        let pseudo = crate::sums::pseudo(frame).map_or(0, checksum::fold);
         tcp::set_checksum(frame.l4_mut(), pseudo);
     }
 }

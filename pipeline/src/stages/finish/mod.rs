@@ -39,12 +39,12 @@ impl Stage for Finish {
                 batch.drop(i, NO_PORT);
                 continue;
             };
-            if meta.gso.kind != GsoKind::None && !takes(port.caps, meta.gso.kind) {
-                segment::segment(batch, i, id, port, peer(&batch[i], snapshot), cx);
-                continue;
-            }
             if !fits(&batch[i], port) {
                 batch.drop(i, TOO_BIG);
+                continue;
+            }
+            if meta.gso.kind != GsoKind::None && !takes(port.caps, meta.gso.kind) {
+                segment::segment(batch, i, id, port, peer(&batch[i], snapshot), cx);
                 continue;
             }
             if port.caps.coalesce && self.coalescer.offer(batch, i, id, cx) {

@@ -3,7 +3,7 @@
 //! Each segment gets a copy of all headers, outer ones included, with lengths, sequence numbers and
 //! checksums of its own.
 
-use super::{NO_MEMORY, OFFLOAD, TOO_BIG, sums};
+use super::{NO_MEMORY, OFFLOAD, sums};
 use crate::cx::Cx;
 use crate::frame::{
     Batch, CHUNK_SIZE, Frame, Gso, GsoKind, LINK, Link, Packet, Partial, Pool,
@@ -62,9 +62,6 @@ pub(super) fn segment(
     cx: &mut Cx<'_>,
 ) {
     let Some(shape) = Shape::of(&batch[i]) else { return batch.drop(i, OFFLOAD) };
-    if shape.largest() > port.mtu + link_len(port) {
-        return batch.drop(i, TOO_BIG);
-    }
     let whole = batch.take(i);
     let n = shape.segments();
     cx.counters.split.add(n as u64 - 1);
@@ -144,7 +141,7 @@ fn mend(
             udp::field::CHECKSUM.start
         }
     };
-    let pseudo = checksum::fold(crate::stages::parse::pseudo_sum(part)?);
+    let pseudo = checksum::fold(crate::sums::pseudo(part)?);
     part.l4_mut().get_mut(field..field + 2)?.copy_from_slice(&pseudo.to_be_bytes());
     part.meta.partial = Partial { start: part.meta.l4, offset: field as u16 };
     if !port.caps.checksum {

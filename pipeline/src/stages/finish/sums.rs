@@ -2,6 +2,7 @@
 
 use crate::frame::{Frame, Partial};
 use crate::snapshot::Snapshot;
+use crate::sums;
 use encap::wire::{checksum, protocol, udp};
 
 /// Completes the inner checksum, if one is pending; `None` when its field lies outside the headers.
@@ -30,28 +31,15 @@ pub(super) fn complete_outer(frame: &mut Frame, snapshot: &Snapshot) -> Option<(
 /// Adds the sum over everything from chunk offset `start` on to the field `offset` bytes behind it,
 /// which holds the folded pseudo-header sum, and complements it.
 fn complete(frame: &mut Frame, start: u16, offset: u16, nonzero: bool) -> Option<()> {
-    let sum = sum_from(frame, start)?;
+    let sum = sums::over(frame, start, 0)?.finish();
     let sum = if nonzero { checksum::nonzero(sum) } else { sum };
     let at = usize::from(offset);
     frame.from_mut(start).get_mut(at..at + 2)?.copy_from_slice(&sum.to_be_bytes());
     Some(())
 }
 
-/// The checksum over everything from chunk offset `start` on, over all chunks.
-fn sum_from(frame: &Frame, start: u16) -> Option<u16> {
-    let mut skip = usize::from(start).checked_sub(frame.offset())?;
-    let mut sum = checksum::Sum::default();
-    for bytes in frame.segments() {
-        sum.add(bytes.get(skip..).unwrap_or_default());
-        skip = skip.saturating_sub(bytes.len());
-    }
-    Some(sum.finish())
-}
-
-/// Whether the checksum of the TCP segment in `frame`, which is in one chunk, holds.
+/// Whether the checksum of the TCP segment in `frame` holds.
 pub(super) fn tcp_holds(frame: &Frame) -> bool {
-    let Some(pseudo) = crate::stages::parse::pseudo_sum(frame) else { return false };
-    let mut sum = checksum::Sum::new(pseudo);
-    sum.add(frame.l4());
-    sum.finish() == 0
+    // With the checksum in it, a sum is all ones.
+    sums::pseudo(frame).is_some_and(|pseudo| sums::l4(frame, pseudo) == 0xffff)
 }

@@ -4,6 +4,7 @@ use super::{CHECKSUM, EXTENSION_HEADERS, LENGTH, SOURCE_ROUTE, TRUNCATED, VERSIO
 use crate::drops::Reason;
 use crate::flow::{hash4, hash6};
 use crate::frame::{Frame, Packet, Partial, Pool};
+use crate::sums;
 use encap::wire::{self, checksum, ipv4, ipv6, protocol, tcp, udp};
 
 /// Checks the IP packet at the frame's first byte, cuts link-layer padding off behind it, and notes
@@ -136,26 +137,8 @@ fn note_partial_sum(frame: &mut Frame) {
         _ => return,
     };
     let Some(&[a, b]) = frame.l4().get(offset..).and_then(|rest| rest.first_chunk()) else { return };
-    let Some(pseudo) = pseudo_sum(frame) else { return };
+    let Some(pseudo) = sums::pseudo(frame) else { return };
     if u16::from_be_bytes([a, b]) == checksum::fold(pseudo) {
         frame.meta.partial = Partial { start: meta.l4, offset: offset as u16 };
-    }
-}
-
-/// The sum over the pseudo-header of the packet at `l3`, for its upper layer from `l4` on.
-#[inline]
-pub(crate) fn pseudo_sum(frame: &Frame) -> Option<u32> {
-    let len = frame.len_from(frame.meta.l4) as u32;
-    let protocol = frame.meta.protocol;
-    match frame.meta.packet {
-        Packet::V4 => {
-            let ip = ipv4::View::of_head(frame.l3(), usize::MAX).ok()?;
-            Some(checksum::pseudo_v4(ip.src(), ip.dst(), protocol, len))
-        }
-        Packet::V6 => {
-            let ip = ipv6::View::of_head(frame.l3(), usize::MAX).ok()?;
-            Some(checksum::pseudo_v6(ip.src(), ip.dst(), protocol, len))
-        }
-        _ => None,
     }
 }
