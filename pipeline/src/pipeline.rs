@@ -86,9 +86,10 @@ impl Pipeline {
         }
     }
 
-    /// A queue for each port there is; what waits for one that is gone ends.
+    /// A queue for each slot of a port; what waits for one beyond the last ends. For the others
+    /// their worker sees to that when it closes them.
     fn fit_queues(&mut self, turn: &mut Turn<'_>) {
-        let ports = turn.snapshot.ports.len();
+        let ports = turn.snapshot.ports.end();
         for frame in self.queues.drain(ports.min(self.queues.len())..).flatten() {
             turn.counters.dropped(stages::port::GONE);
             frame.free(turn.pool);

@@ -4,6 +4,7 @@
 //! a [`Neighbour`] is shared by all generations that mention it and holds its MAC in atomics.
 
 use crate::frame::Link;
+use crate::tables::Slots;
 use crate::tables::lpm::Lpm;
 use crate::tables::neighbours::Neighbour;
 use encap::wire::Mac;
@@ -202,20 +203,23 @@ pub struct Gateway {
 }
 
 /// All tables of one generation.
+///
+/// A slot of ports, peers or neighbours means the same thing in all generations from the one in
+/// which that came to the one in which it went.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// Counts publications; for people and tests.
     pub generation: u64,
     /// Indexed by [`PortId`].
-    pub ports: Arc<Vec<PortInfo>>,
+    pub ports: Arc<Slots<PortInfo>>,
     /// Tunnels in the config's order.
     pub tunnels: Arc<Vec<TunnelInfo>>,
-    /// Peers; indices are stable within a generation.
-    pub peers: Arc<Vec<Peer>>,
+    /// Peers.
+    pub peers: Arc<Slots<Peer>>,
     /// Peers by underlay address.
     pub peers_by_address: Arc<HashMap<IpAddr, u16, foldhash::fast::RandomState>>,
     /// Stations and next hops; the entries are shared between generations.
-    pub neighbours: Arc<Vec<Arc<Neighbour>>>,
+    pub neighbours: Arc<Slots<Arc<Neighbour>>>,
     /// Our addresses towards pods.
     pub gateway: Arc<Gateway>,
     /// IPv4 routes: values are [`NextHop::to_bits`].

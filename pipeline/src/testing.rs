@@ -126,11 +126,11 @@ impl World {
         let mut world = World {
             snapshot: Snapshot {
                 generation: 1,
-                ports: Arc::new(ports()),
+                ports: Arc::new(ports().into()),
                 tunnels: Arc::new(vec![info]),
-                peers: Arc::new(vec![peer]),
+                peers: Arc::new(vec![peer].into()),
                 peers_by_address: Arc::new([(NODE_B.into(), 0)].into_iter().collect()),
-                neighbours: Arc::new(neighbours()),
+                neighbours: Arc::new(neighbours().into()),
                 gateway: Arc::new(Gateway { addresses: gateways() }),
                 ..Snapshot::default()
             },

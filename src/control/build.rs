@@ -131,10 +131,10 @@ pub fn build(
     let snapshot = Snapshot {
         generation: previous.map_or(1, |previous| previous.generation + 1),
         peers_by_address: Arc::new(by_address.collect()),
-        ports: Arc::new(ports),
+        ports: Arc::new(ports.into()),
         tunnels: Arc::new(tunnels),
-        peers: Arc::new(peers),
-        neighbours: Arc::new(neighbours.all),
+        peers: Arc::new(peers.into()),
+        neighbours: Arc::new(neighbours.all.into()),
         gateway: Arc::new(Gateway { addresses: gateways(config).collect() }),
         routes4: routes.v4.snapshot(),
         routes6: routes.v6.snapshot(),

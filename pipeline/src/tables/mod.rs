@@ -7,8 +7,10 @@ mod block;
 pub mod lpm;
 pub mod neighbours;
 pub mod rib;
+pub mod slots;
 #[cfg(test)]
 mod tests;
 
 pub use lpm::{Key, Lpm, NONE};
 pub use rib::Rib;
+pub use slots::Slots;

@@ -89,14 +89,14 @@ fn add_v6_peer(snapshot: &mut Snapshot) {
         address: remote.into(),
         local: local.into(),
         encap: snapshot.tunnels[0].tunnel.encap(&samples::ends(local.into(), remote.into())),
-        neighbour: snapshot.neighbours.len(),
+        neighbour: snapshot.neighbours.end(),
         ..b
     };
     let next_hop = Neighbour::new(UPLINK, IpAddr::V6(remote));
     next_hop.set_permanent(B_MAC);
-    Arc::make_mut(&mut snapshot.neighbours).push(Arc::new(next_hop));
+    Arc::make_mut(&mut snapshot.neighbours).insert(peer.neighbour, Arc::new(next_hop));
     Arc::make_mut(&mut snapshot.peers_by_address).insert(remote.into(), 1);
-    Arc::make_mut(&mut snapshot.peers).push(peer);
+    Arc::make_mut(&mut snapshot.peers).insert(1, peer);
 }
 
 /// Bytes, zero once there are none left.
@@ -224,7 +224,7 @@ impl Game<'_> {
         let snapshot = &mut self.world.snapshot;
         snapshot.generation += u64::from(what & 1);
         match what >> 1 & 7 {
-            0 => snapshot.ports = Arc::new(self.whole.ports[..2].to_vec()),
+            0 => drop(Arc::make_mut(&mut snapshot.ports).remove(TUN.index())),
             1 => snapshot.ports = self.whole.ports.clone(),
             2 => snapshot.peers = Arc::default(),
             3 => snapshot.peers = self.whole.peers.clone(),

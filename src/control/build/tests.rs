@@ -152,7 +152,7 @@ fn configured_routes_lead_where_they_say() {
 #[test]
 fn peers_have_their_ways_and_macs() {
     let built = built();
-    let [b, c] = &built.snapshot.peers[..] else { panic!("two peers") };
+    let (b, c) = (&built.snapshot.peers[0], &built.snapshot.peers[1]);
     assert_eq!(b.local, "192.168.77.1".parse::<IpAddr>().unwrap());
     let next_hop = |peer: &Peer| built.snapshot.neighbours[peer.neighbour].address.to_string();
     assert_eq!((next_hop(b), next_hop(c)), ("192.168.77.2".into(), "192.168.77.254".into()));
@@ -172,7 +172,7 @@ fn peers_behind_one_next_hop_share_it() {
     let mut facts = facts();
     facts.ways[1] = facts.ways[0];
     let built = build(&config(), &facts, None).unwrap();
-    let [b, c] = &built.snapshot.peers[..] else { panic!("two peers") };
+    let (b, c) = (&built.snapshot.peers[0], &built.snapshot.peers[1]);
     assert_eq!(b.neighbour, c.neighbour);
 }
 

@@ -3,6 +3,7 @@
 use super::*;
 use encap::{Ends, Tunnel, vxlan};
 use pipeline::snapshot::{Peer, TunnelInfo};
+use pipeline::tables::Slots;
 use pipeline::tables::neighbours::Neighbour;
 
 const GATEWAY: Mac = Mac([2, 0, 0, 0, 0, 1]);
@@ -60,11 +61,11 @@ pub(in crate::control) fn state() -> State {
     routes.insert("10.0.1.3/32".parse().unwrap(), Hop::Neighbour(1));
     routes.insert("fd00::1/128".parse().unwrap(), Hop::Local);
     let snapshot = Snapshot {
-        ports: Arc::new(vec![
+        ports: Arc::new(Slots::from(vec![
             info("eth0", Role::Uplink, Link::Ethernet),
             info("a1", Role::Pod, Link::Ip),
             info("a2", Role::Pod, Link::Ethernet),
-        ]),
+        ])),
         tunnels: Arc::new(vec![TunnelInfo {
             name: "vxlan".to_owned(),
             steer: tunnel.steer(),
@@ -72,8 +73,8 @@ pub(in crate::control) fn state() -> State {
             tunnel,
             mac: GATEWAY,
         }]),
-        peers: Arc::new(vec![peer]),
-        neighbours: Arc::new(vec![Arc::new(next_hop), Arc::new(station)]),
+        peers: Arc::new(vec![peer].into()),
+        neighbours: Arc::new(vec![Arc::new(next_hop), Arc::new(station)].into()),
         routes4: routes.v4.snapshot(),
         routes6: routes.v6.snapshot(),
         ..Snapshot::default()

@@ -232,9 +232,7 @@ fn a_partial_checksum_is_completed_for_a_port_that_cannot() {
 #[test]
 fn a_checksum_left_to_hardware_is_recognised_on_ports_that_have_such() {
     let mut world = World::default();
-    let mut ports = world.snapshot.ports.to_vec();
-    ports[VETH.index()].partial_sums = true;
-    world.snapshot.ports = std::sync::Arc::new(ports);
+    std::sync::Arc::make_mut(&mut world.snapshot.ports)[VETH.index()].partial_sums = true;
     let segments = segments_for_tun(false, &pattern(900));
     let mut frame = segments[0].clone();
     let complete = frame[50..52].to_vec();

@@ -7,16 +7,17 @@ use super::{Stage, StageId, resolve};
 use crate::cx::Cx;
 use crate::frame::{Batch, Frame, Link};
 use crate::snapshot::{Hop, Snapshot};
-use crate::tables::neighbours::Resolution;
+use crate::tables::neighbours::{self, Resolution};
 use encap::Family;
 use encap::wire::{Mac, ethernet};
+use std::sync::Arc;
 
 crate::drops! { Neighbour:
     NO_NEIGHBOUR = "no_neighbour", "the route names a station or port that does not exist";
     UNRESOLVED = "unresolved", "the station did not say its MAC in time";
     CROWDED = "crowded", "too many frames wait for a station's MAC";
     HEADROOM = "headroom", "there was no room in front of the packet for the Ethernet header";
-    STALE = "stale", "the tables changed while the frame waited for a MAC";
+    STALE = "stale", "the way to the station changed while the frame waited for its MAC";
     CLOSED = "closed", "the worker ended while the frame waited for a MAC";
 }
 
@@ -37,22 +38,16 @@ pub struct Neighbour {
 struct Waiting {
     frame: Frame,
     station: usize,
-    generation: u64,
+    /// What was in that slot: it may be another's by the time that the frame goes on.
+    entry: Arc<neighbours::Neighbour>,
     since: u64,
 }
 
 impl Stage for Neighbour {
     fn process(&mut self, batch: &mut Batch, cx: &mut Cx<'_>) {
         for i in batch.live() {
-            let index = match batch[i].meta.next_hop.hop() {
-                Hop::Neighbour(index) => index,
-                Hop::Peer(peer) => match cx.snapshot.peers.get(peer) {
-                    Some(peer) => peer.neighbour,
-                    None => usize::MAX,
-                },
-                // No link-layer address: the packet goes as it is.
-                _ => continue,
-            };
+            // Without a link-layer address the packet goes as it is.
+            let Some(index) = station_of(&batch[i], cx.snapshot) else { continue };
             self.address(batch, i, index, cx);
         }
     }
@@ -93,24 +88,32 @@ enum Judgement {
 
 /// What becomes of a frame that waits.
 fn judge(waiting: &Waiting, cx: &mut Cx<'_>) -> Judgement {
-    // Indices are a generation's own.
-    if waiting.generation != cx.snapshot.generation {
+    let (snapshot, station) = (cx.snapshot, &waiting.entry);
+    let is_same = station_of(&waiting.frame, snapshot) == Some(waiting.station)
+        && snapshot.neighbours.get(waiting.station).is_some_and(|now| Arc::ptr_eq(now, station));
+    if !is_same {
         return Judgement::Drop(STALE);
     }
-    let Some(station) = cx.snapshot.neighbours.get(waiting.station) else {
-        return Judgement::Drop(NO_NEIGHBOUR);
-    };
-    let station = station.clone();
     match station.resolve(cx.now) {
         Resolution::Known(_) | Resolution::Probe(_) => return Judgement::Go,
         Resolution::Unknown { ask: true } => {
-            resolve::request(&station, None, cx);
+            resolve::request(station, None, cx);
         }
         Resolution::Unknown { ask: false } => {}
     }
     match cx.now.saturating_sub(waiting.since) > PATIENCE {
         true => Judgement::Drop(UNRESOLVED),
         false => Judgement::Wait,
+    }
+}
+
+/// The station that a frame is for; none on a link without addresses.
+#[inline(always)]
+fn station_of(frame: &Frame, snapshot: &Snapshot) -> Option<usize> {
+    match frame.meta.next_hop.hop() {
+        Hop::Neighbour(index) => Some(index),
+        Hop::Peer(peer) => Some(snapshot.peers.get(peer).map_or(usize::MAX, |p| p.neighbour)),
+        _ => None,
     }
 }
 
@@ -131,19 +134,26 @@ impl Neighbour {
                 if ask {
                     resolve::request(station, None, cx);
                 }
-                self.hold(batch, i, index, cx);
+                self.hold(batch, i, index, station, cx.now);
             }
         }
     }
 
     #[cold]
-    fn hold(&mut self, batch: &mut Batch, i: usize, station: usize, cx: &Cx<'_>) {
+    fn hold(
+        &mut self,
+        batch: &mut Batch,
+        i: usize,
+        station: usize,
+        entry: &Arc<neighbours::Neighbour>,
+        since: u64,
+    ) {
         let same = self.waiting.iter().filter(|waiting| waiting.station == station).count();
         if self.waiting.len() >= MOST || same >= EACH {
             return batch.drop(i, CROWDED);
         }
-        let (generation, since) = (cx.snapshot.generation, cx.now);
-        self.waiting.push(Waiting { frame: batch.take(i), station, generation, since });
+        let (frame, entry) = (batch.take(i), entry.clone());
+        self.waiting.push(Waiting { frame, station, entry, since });
     }
 }
 

@@ -175,9 +175,7 @@ fn link_local_addresses_stay_on_their_link() {
     let mut frame = v6(B1_V6, 64);
     frame[22..38].copy_from_slice(&"fe80::2".parse::<Ipv6Addr>().unwrap().octets());
     // The source check would have refused it before; without it, this does.
-    let mut ports = world.snapshot.ports.to_vec();
-    ports[VETH.index()].check_source = false;
-    world.snapshot.ports = std::sync::Arc::new(ports);
+    std::sync::Arc::make_mut(&mut world.snapshot.ports)[VETH.index()].check_source = false;
     world.expect_drop(VETH, &frame, LINK_LOCAL);
     world.check_laws();
 }
