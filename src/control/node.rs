@@ -253,7 +253,7 @@ fn work(
         core,
         mode: name.to_owned(),
         stats: handle.stats.clone(),
-        ports: handle.ports().to_vec(),
+        ports: handle.ports().clone(),
     };
     undo.worker(handle);
     Ok(Arc::new(State {

@@ -1,7 +1,7 @@
 //! What the control side keeps while the daemon runs, and what it tells of it.
 
 use super::report;
-use crate::worker::{PortStats, Stats};
+use crate::worker::{Counted, PortStats, Stats};
 use arc_swap::ArcSwap;
 use encap::wire::Mac;
 use ipnet::IpNet;
@@ -86,7 +86,13 @@ pub struct WorkerFacts {
     /// Its counters.
     pub stats: Arc<Stats>,
     /// Its ports and what is counted of them.
-    pub ports: Vec<(PortId, Arc<PortStats>)>,
+    pub ports: Counted,
+}
+
+impl WorkerFacts {
+    fn ports(&self) -> Vec<(PortId, Arc<PortStats>)> {
+        self.ports.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
 }
 
 impl State {
@@ -114,8 +120,8 @@ impl State {
 
     fn counted(&self, id: PortId) -> Option<(usize, Arc<PortStats>)> {
         self.workers.iter().find_map(|worker| {
-            let (_, stats) = worker.ports.iter().find(|(port, _)| *port == id)?;
-            Some((worker.core, stats.clone()))
+            let (_, stats) = worker.ports().into_iter().find(|(port, _)| *port == id)?;
+            Some((worker.core, stats))
         })
     }
 
@@ -217,9 +223,9 @@ impl State {
 
     fn kernel_drops(&self) -> Vec<report::KernelDrop> {
         let snapshot = self.snapshot.load();
-        let ports = self.workers.iter().flat_map(|worker| &worker.ports);
+        let ports = self.workers.iter().flat_map(WorkerFacts::ports);
         let drops = ports.flat_map(|(id, stats)| {
-            let port = port_name(&snapshot, *id);
+            let port = port_name(&snapshot, id);
             stats.kernel_drops().into_iter().map(move |drop| report::KernelDrop {
                 port: port.clone(),
                 reason: drop.name.to_owned(),
@@ -239,7 +245,7 @@ impl State {
                 mode: worker.mode.clone(),
                 // The worker holds the other one for as long as its thread lives.
                 running: Arc::strong_count(&worker.stats) > 1,
-                ports: worker.ports.iter().map(|(id, _)| port_name(&snapshot, *id)).collect(),
+                ports: worker.ports().iter().map(|(id, _)| port_name(&snapshot, *id)).collect(),
                 received: counters.received.get(),
                 emitted: counters.emitted.get(),
                 dropped: counters.dropped_in_all(),

@@ -14,13 +14,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Instant;
+use tokio::sync::oneshot;
 
 /// What the control side asks of a worker.
 pub enum Command {
     /// To take a port over.
     Add(PortId, Box<dyn Port>, Arc<PortStats>),
-    /// To close a port and forget it.
-    Remove(PortId),
+    /// To close a port and hand it back.
+    Remove(PortId, oneshot::Sender<Box<dyn Port>>),
     /// To close everything and end.
     Stop,
 }
@@ -71,12 +72,15 @@ impl PortStats {
     }
 }
 
+/// The ports of a worker and what is counted of them, as of now.
+pub type Counted = Arc<Mutex<Vec<(PortId, Arc<PortStats>)>>>;
+
 /// A running worker. Dropping the handle does not stop it; [`Handle::stop`] does.
 pub struct Handle {
     /// Its counters.
     pub stats: Arc<Stats>,
     core: Option<usize>,
-    ports: Vec<(PortId, Arc<PortStats>)>,
+    ports: Counted,
     commands: mpsc::Sender<Command>,
     flag: Arc<AtomicBool>,
     waker: Waker,
@@ -108,7 +112,7 @@ pub fn spawn(
         pace.watch(port.as_ref(), at)?;
         slots.push(Slot { id, port, stats: Arc::default() });
     }
-    let known = slots.iter().map(|slot| (slot.id, slot.stats.clone())).collect();
+    let known: Vec<_> = slots.iter().map(|slot| (slot.id, slot.stats.clone())).collect();
     let stats = Arc::new(Stats::default());
     let (sender, receiver) = mpsc::channel();
     let flag = Arc::new(AtomicBool::new(false));
@@ -127,7 +131,15 @@ pub fn spawn(
         Ok(true) => {}
         _ => return Err(io::Error::other(refused(core))),
     }
-    Ok(Handle { stats, core, ports: known, commands: sender, flag, waker, thread })
+    Ok(Handle {
+        stats,
+        core,
+        ports: Arc::new(Mutex::new(known)),
+        commands: sender,
+        flag,
+        waker,
+        thread,
+    })
 }
 
 /// Pins the calling thread; a core beyond those that we may use is not even tried.
@@ -153,8 +165,8 @@ impl Handle {
         self.core
     }
 
-    /// Its ports and what is counted of them.
-    pub fn ports(&self) -> &[(PortId, Arc<PortStats>)] {
+    /// Its ports and what is counted of them. The list stays up to date.
+    pub fn ports(&self) -> &Counted {
         &self.ports
     }
 
@@ -164,16 +176,19 @@ impl Handle {
     }
 
     /// Gives it a port.
-    pub fn add(&mut self, id: PortId, port: Box<dyn Port>) {
+    pub fn add(&self, id: PortId, port: Box<dyn Port>) {
         let stats = Arc::new(PortStats::default());
-        self.ports.push((id, stats.clone()));
+        self.ports.lock().unwrap_or_else(|e| e.into_inner()).push((id, stats.clone()));
         self.tell(Command::Add(id, port, stats));
     }
 
-    /// Takes a port away; its device goes with it.
-    pub fn remove(&mut self, id: PortId) {
-        self.ports.retain(|(port, _)| *port != id);
-        self.tell(Command::Remove(id));
+    /// Takes a port away. It comes back closed, to be dropped by who can wait: the kernel takes its
+    /// time when a device goes. Nothing comes when the worker has no such port, or has ended.
+    pub fn remove(&self, id: PortId) -> oneshot::Receiver<Box<dyn Port>> {
+        self.ports.lock().unwrap_or_else(|e| e.into_inner()).retain(|(port, _)| *port != id);
+        let (back, port) = oneshot::channel();
+        self.tell(Command::Remove(id, back));
+        port
     }
 
     /// Ends it: frames are settled, chunks given back, devices closed.
@@ -209,7 +224,10 @@ impl Inside {
                     pace.watch(port.as_ref(), id.index())?;
                     worker.add(Slot { id, port, stats });
                 }
-                Command::Remove(id) => worker.remove(id),
+                Command::Remove(id, back) => {
+                    // Nobody waits for it any more: then it goes here.
+                    let _ = worker.remove(id).map(|port| back.send(port));
+                }
                 Command::Stop => return Ok(true),
             }
         }

@@ -9,7 +9,7 @@ mod pace;
 #[cfg(test)]
 mod tests;
 
-pub use handle::{Command, Handle, PortStats, Stats, spawn};
+pub use handle::{Command, Counted, Handle, PortStats, Stats, spawn};
 pub use pace::{Mode, Pacing};
 
 use crate::io::{Port, PortCx};
@@ -147,18 +147,18 @@ impl Worker {
         self.ports.push(slot);
     }
 
-    /// Closes a port; what is still queued for it is dropped.
-    fn remove(&mut self, id: PortId) {
+    /// Closes a port and hands it out; what is still queued for it is dropped.
+    fn remove(&mut self, id: PortId) -> Option<Box<dyn Port>> {
         let Worker { ports, pipeline, pool, stats, .. } = self;
         let mut cx = PortCx { id, pool, counters: &stats.counters };
         let queue = pipeline.queues.get_mut(id.index());
         for frame in queue.into_iter().flat_map(|queue| queue.drain(..)) {
             cx.discard(frame, pipeline::stages::port::GONE);
         }
-        for slot in ports.extract_if(.., |slot| slot.id == id) {
-            let mut port = slot.port;
-            port.close(&mut cx);
-        }
+        let at = ports.iter().position(|slot| slot.id == id)?;
+        let mut port = ports.swap_remove(at).port;
+        port.close(&mut cx);
+        Some(port)
     }
 
     /// Ends all frames and gives all ports' chunks back.

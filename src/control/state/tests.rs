@@ -102,7 +102,7 @@ pub(in crate::control) fn state() -> State {
             core: 1,
             mode: "adaptive".to_owned(),
             stats: Arc::new(stats),
-            ports,
+            ports: Arc::new(ports.into()),
         }],
         memory: Memory::new(64, false).unwrap(),
         epoch: Instant::now(),
