@@ -4,8 +4,10 @@
 //! Ports are numbered uplinks first, then `[[port]]`s, in the config's order. Neighbours are the
 //! underlay's next hops first, then the stations of Ethernet ports.
 
+use super::netlink::LinkFacts;
 use super::state::RouteTables;
 use crate::config::{self, Config, Via};
+use crate::io::Port;
 use encap::wire::Mac;
 use encap::{Ends, Tunnel};
 use hashbrown::HashMap;
@@ -28,7 +30,7 @@ pub struct Facts {
 }
 
 /// An uplink.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UplinkFacts {
     /// The device as frames see it.
     pub device: DeviceFacts,
@@ -38,8 +40,21 @@ pub struct UplinkFacts {
     pub mtu: usize,
 }
 
+impl UplinkFacts {
+    /// Of an open port and the link that it is on.
+    pub fn new(port: &dyn Port, link: &LinkFacts) -> UplinkFacts {
+        // Only a virtual wire carries what a card would have finished.
+        let partial_sums = link.kind.as_deref() == Some("veth");
+        UplinkFacts {
+            device: DeviceFacts { link: port.link(), caps: port.caps(), partial_sums },
+            mac: link.mac.unwrap_or_default(),
+            mtu: link.mtu as usize,
+        }
+    }
+}
+
 /// An open device.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceFacts {
     /// What its frames start with.
     pub link: Link,

@@ -14,6 +14,7 @@
 pub mod build;
 pub mod daemon;
 pub mod devices;
+pub mod follow;
 pub mod management;
 pub mod netlink;
 pub mod node;

@@ -3,34 +3,39 @@
 use super::build::{self, Built, Facts, UplinkFacts};
 use super::daemon::DaemonError;
 use super::devices;
-use super::netlink::Netlink;
-use super::reserve::{self, ReserveError};
+use super::netlink::{Events, Netlink};
+use super::reserve::Reserved;
 use super::state::{PortFacts, State, WorkerFacts};
 use super::underlay::Underlay;
 use super::undo::Undo;
 use crate::config::{self, Config};
 use crate::io::Port;
-use crate::io::af_xdp::{Device, Match, Umem};
+use crate::io::af_xdp::{Device, Umem};
 use crate::worker::{self, Mode, Pacing};
 use arc_swap::ArcSwap;
 use pipeline::frame::Memory;
 use pipeline::snapshot::{PortId, Role, Snapshot};
-use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How often the underlay is asked about.
-const FOLLOW: Duration = Duration::from_secs(1);
+/// Bytes of the kernel's events that may wait while we are busy.
+const EVENTS: usize = 1 << 20;
 /// How long the start waits for next hops' MACs: it saves the first packets to each peer.
 const RESOLVE: (u32, Duration) = (20, Duration::from_millis(25));
 
 /// A running node.
 pub struct Node {
-    underlay: Underlay,
-    facts: Facts,
-    uplinks: Vec<Arc<Device>>,
-    state: Arc<State>,
-    reserved: Vec<UdpSocket>,
+    pub(super) netlink: Netlink,
+    pub(super) events: Events,
+    pub(super) underlay: Underlay,
+    pub(super) umem: Arc<Umem>,
+    pub(super) facts: Facts,
+    /// The uplinks' devices; `None` of one that is gone.
+    pub(super) uplinks: Vec<Option<Arc<Device>>>,
+    pub(super) state: Arc<State>,
+    pub(super) reserved: Reserved,
+    /// Next hops whose MAC is not known.
+    pub(super) unresolved: usize,
 }
 
 /// Ports that are open, not yet at work.
@@ -38,7 +43,7 @@ pub struct Node {
 struct Ports {
     ports: Vec<(PortId, Box<dyn Port>)>,
     about: Vec<PortFacts>,
-    uplinks: Vec<Arc<Device>>,
+    uplinks: Vec<Option<Arc<Device>>>,
     facts: Facts,
 }
 
@@ -53,8 +58,12 @@ impl Node {
         }
         let memory = Memory::new(config.memory.chunks.get(), config.memory.huge_pages)?;
         let netlink = Netlink::connect(None)?;
+        // Before anything is asked for, so that no change between is missed.
+        let events = netlink.subscribe(EVENTS)?;
         let mut underlay = Underlay::find(&netlink, config).await?;
-        let reserved = reserve(&netlink, config, &underlay).await?;
+        let mut reserved = Reserved::default();
+        let steers = config.tunnel.tunnels().map(|(name, tunnel)| (name, tunnel.steer()));
+        reserved.update(&netlink, steers, &underlay.addresses(), true).await?;
         let ways = underlay.ways(config).await?;
         let umem = Umem::new(memory);
         let mut ports = Ports::default();
@@ -64,65 +73,18 @@ impl Node {
         facts.ways = ways;
         let built = build::build(config, &facts, None)?;
         warn_of_mtus(&built.snapshot);
-        resolve(&mut underlay, &built.snapshot, undo).await?;
+        let unresolved = resolve(&mut underlay, &built.snapshot, undo).await?;
         let state = work(config, memory, built, ports.ports, ports.about, undo)?;
-        let node = Node { underlay, facts, uplinks: ports.uplinks, state, reserved };
+        let uplinks = ports.uplinks;
+        let node =
+            Node { netlink, events, underlay, umem, facts, uplinks, state, reserved, unresolved };
         node.take(config)?;
         Ok(node)
-    }
-
-    /// Has the uplinks' XDP programs take the tunnels' packets to our addresses.
-    fn take(&self, config: &Config) -> Result<(), DaemonError> {
-        for (uplink, device) in self.underlay.uplinks.iter().zip(&self.uplinks) {
-            let steers = config.tunnel.tunnels().map(|(_, tunnel)| tunnel.steer());
-            let matches: Vec<_> = steers
-                .flat_map(|steer| {
-                    uplink.addresses.iter().map(move |a| Match { address: *a, steer })
-                })
-                .collect();
-            device.set_matches(&matches)?;
-        }
-        Ok(())
     }
 
     /// What there is to tell about it.
     pub fn state(&self) -> Arc<State> {
         self.state.clone()
-    }
-
-    /// Follows the underlay until something fails.
-    pub async fn follow(&mut self, config: &Config, undo: &mut Undo) -> DaemonError {
-        loop {
-            tokio::time::sleep(FOLLOW).await;
-            let ended = undo.workers().find(|worker| worker.is_finished());
-            if let Some(worker) = ended {
-                return DaemonError::WorkerEnded(worker.core().unwrap_or_default());
-            }
-            if let Err(error) = self.look(config, undo).await {
-                tracing::warn!("following the underlay: {error}");
-            }
-        }
-    }
-
-    /// One look at the underlay; what has changed is passed on.
-    async fn look(&mut self, config: &Config, undo: &mut Undo) -> Result<(), DaemonError> {
-        if self.underlay.refresh_addresses().await? {
-            tracing::info!("our addresses on the underlay have changed");
-            // First given back: those that stay can't be bound twice.
-            self.reserved.clear();
-            self.reserved = reserve(&Netlink::connect(None)?, config, &self.underlay).await?;
-            self.take(config)?;
-        }
-        let ways = self.underlay.follow(config, &self.facts.ways).await?;
-        if ways != self.facts.ways {
-            tracing::info!("the ways to the peers have changed");
-            self.facts.ways = ways;
-            let built = build::build(config, &self.facts, Some(&self.state.snapshot.load()))?;
-            self.state.snapshot.store(Arc::new(built.snapshot));
-        }
-        let snapshot = self.state.snapshot.load_full();
-        self.underlay.refresh(&snapshot, undo).await?;
-        Ok(())
     }
 }
 
@@ -134,15 +96,9 @@ impl Ports {
         umem: &Arc<Umem>,
     ) -> Result<(), DaemonError> {
         for (uplink, found) in config.uplink.iter().zip(&underlay.uplinks) {
-            let port = devices::open_uplink(uplink, umem)?;
-            // Only a virtual wire carries what a card would have finished.
-            let facts = devices::facts(&port, found.link.kind.as_deref() == Some("veth"));
-            self.facts.uplinks.push(UplinkFacts {
-                device: facts,
-                mac: found.link.mac.unwrap_or_default(),
-                mtu: found.link.mtu as usize,
-            });
-            self.uplinks.push(port.device().clone());
+            let port = devices::open_uplink(uplink, &found.link.name, umem)?;
+            self.facts.uplinks.push(UplinkFacts::new(&port, &found.link));
+            self.uplinks.push(Some(port.device().clone()));
             let about = PortFacts {
                 kind: "af_xdp".to_owned(),
                 device: uplink.device.to_string(),
@@ -177,15 +133,6 @@ impl Ports {
     }
 }
 
-async fn reserve(
-    netlink: &Netlink,
-    config: &Config,
-    underlay: &Underlay,
-) -> Result<Vec<UdpSocket>, ReserveError> {
-    let tunnels = config.tunnel.tunnels().map(|(name, tunnel)| (name, tunnel.steer()));
-    reserve::reserve(netlink, tunnels, &underlay.addresses()).await
-}
-
 /// A pod whose packets don't fit the underlay has trouble that is hard to find later.
 fn warn_of_mtus(snapshot: &Snapshot) {
     let pods = snapshot.ports.iter().filter(|port| port.role == Role::Pod);
@@ -208,16 +155,17 @@ fn warn_of_mtus(snapshot: &Snapshot) {
     }
 }
 
-/// Gives the next hops a moment to answer. Those that don't are asked again while running.
+/// Gives the next hops a moment to answer. Those that don't are asked again while running; how many
+/// these are.
 async fn resolve(
     underlay: &mut Underlay,
     snapshot: &Snapshot,
     undo: &mut Undo,
-) -> Result<(), DaemonError> {
+) -> Result<usize, DaemonError> {
     let mut unknown = underlay.refresh(snapshot, undo).await?;
     for _ in 0..RESOLVE.0 {
         if unknown == 0 {
-            return Ok(());
+            return Ok(0);
         }
         tokio::time::sleep(RESOLVE.1).await;
         unknown = underlay.refresh(snapshot, undo).await?;
@@ -225,7 +173,7 @@ async fn resolve(
     if unknown > 0 {
         tracing::warn!("{unknown} next hops of the underlay do not answer yet; asking on");
     }
-    Ok(())
+    Ok(unknown)
 }
 
 /// Starts the worker.

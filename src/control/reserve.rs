@@ -1,18 +1,20 @@
-//! The tunnels' UDP ports: a socket of ours on each, of which we never read.
+//! The tunnels' UDP ports: a socket of ours on each, which takes nothing in.
 //!
 //! XDP takes our packets before the kernel sees them, so the sockets are there for what passes by:
-//! they keep others off the port, keep the kernel from answering "port unreachable" while XDP is
-//! not attached yet, and let it reassemble outer fragments.
+//! they keep others off the port, and keep the kernel from answering "port unreachable" while XDP is
+//! not attached yet, or to what XDP leaves to it (outer fragments). Nobody reads them; a filter
+//! refuses what arrives, so that nothing waits in the kernel's memory.
 
 use super::netlink::Netlink;
 use encap::Steer;
-use rustix::net::sockopt::set_socket_recv_buffer_size;
+use socket2::{SockFilter, SockRef};
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-/// Bytes that may wait unread; the kernel doubles it and has a minimum of its own.
-const BUFFER: usize = 4096;
+/// A filter's program (classic BPF) of one instruction: of each packet keep no byte.
+const NOTHING: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 /// How often, and how long apart, a port is tried that its last owner may be leaving just now.
 const LEAVING: (u32, Duration) = (20, Duration::from_millis(50));
 
@@ -55,56 +57,69 @@ fn user(device: Option<&str>, port: u16) -> String {
     }
 }
 
-/// Binds the UDP ports of `tunnels` on each of `addresses`. They are ours until the sockets are
-/// dropped.
-///
-/// # Errors
-/// When one is in use; who uses it is looked up by `netlink`.
-pub async fn reserve(
-    netlink: &Netlink,
-    tunnels: impl IntoIterator<Item = (&str, Steer)>,
-    addresses: &[IpAddr],
-) -> Result<Vec<UdpSocket>, ReserveError> {
-    let mut sockets: Vec<UdpSocket> = Vec::new();
-    let mut bound = Vec::new();
-    for (tunnel, steer) in tunnels {
-        let Steer::Udp(port) = steer else { continue };
+/// The sockets that we hold.
+#[derive(Debug, Default)]
+pub struct Reserved {
+    sockets: HashMap<SocketAddr, UdpSocket>,
+}
+
+impl Reserved {
+    /// Binds the UDP ports of `tunnels` on each of `addresses`, patiently or at once, and gives back
+    /// those of others. They are ours until this value is dropped.
+    ///
+    /// # Errors
+    /// When one is in use; who uses it is looked up by `netlink`.
+    pub async fn update(
+        &mut self,
+        netlink: &Netlink,
+        tunnels: impl IntoIterator<Item = (&str, Steer)>,
+        addresses: &[IpAddr],
+        patiently: bool,
+    ) -> Result<(), ReserveError> {
+        let ports = tunnels.into_iter().filter_map(|(tunnel, steer)| match steer {
+            Steer::Udp(port) => Some((tunnel, port)),
+            Steer::Protocol(_) => None,
+        });
+        let all = ports.flat_map(|(tunnel, port)| {
+            addresses.iter().map(move |own| (SocketAddr::new(*own, port), tunnel))
+        });
         // Tunnels of one port, told apart by their VNI, share its socket.
-        if bound.contains(&port) {
-            continue;
-        }
-        bound.push(port);
-        for &address in addresses {
-            match bind_patiently(netlink, address, port).await {
-                Ok(socket) => sockets.push(socket),
-                Err((source, device)) => {
-                    let tunnel = tunnel.to_owned();
-                    return Err(if source.kind() == io::ErrorKind::AddrInUse {
-                        ReserveError::InUse { tunnel, address, port, device }
-                    } else {
-                        ReserveError::Refused { tunnel, address, port, source }
-                    });
-                }
+        let wanted: HashMap<SocketAddr, &str> = all.collect();
+        self.sockets.retain(|held, _| wanted.contains_key(held));
+        for (place, tunnel) in wanted {
+            if self.sockets.contains_key(&place) {
+                continue;
             }
+            let (address, port) = (place.ip(), place.port());
+            let patience = if patiently { LEAVING.0 } else { 1 };
+            let made = bind_patiently(netlink, place, patience).await;
+            let socket = made.map_err(|(source, device)| {
+                let tunnel = tunnel.to_owned();
+                if source.kind() == io::ErrorKind::AddrInUse {
+                    ReserveError::InUse { tunnel, address, port, device }
+                } else {
+                    ReserveError::Refused { tunnel, address, port, source }
+                }
+            })?;
+            self.sockets.insert(place, socket);
         }
+        Ok(())
     }
-    Ok(sockets)
 }
 
 /// A port that a daemon had which was killed a moment ago is free in the next; what a device of the
 /// kernel has it keeps. An error comes with the name of that device.
 async fn bind_patiently(
     netlink: &Netlink,
-    address: IpAddr,
-    port: u16,
+    place: SocketAddr,
+    mut patience: u32,
 ) -> Result<UdpSocket, (io::Error, Option<String>)> {
-    let mut patience = LEAVING.0;
     loop {
-        let error = match bind(address, port) {
+        let error = match bind(place) {
             Ok(socket) => return Ok(socket),
             Err(error) => error,
         };
-        let device = device_of(netlink, port).await;
+        let device = device_of(netlink, place.port()).await;
         patience -= 1;
         if error.kind() != io::ErrorKind::AddrInUse || device.is_some() || patience == 0 {
             return Err((error, device));
@@ -119,8 +134,27 @@ async fn device_of(netlink: &Netlink, port: u16) -> Option<String> {
     links.into_iter().find(|link| link.udp_port == Some(port)).map(|link| link.name)
 }
 
-fn bind(address: IpAddr, port: u16) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind(SocketAddr::new(address, port))?;
-    set_socket_recv_buffer_size(&socket, BUFFER)?;
+fn bind(place: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(place)?;
+    SockRef::from(&socket).attach_filter(&[SockFilter::new(NOTHING, 0, 0, 0)])?;
     Ok(socket)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_arrives_is_not_kept() {
+        let socket = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        sender.connect(socket.local_addr().unwrap()).unwrap();
+        sender.send(b"a packet that nobody reads").unwrap();
+        // Loopback delivers within `send`; a closed port would have answered with an error.
+        sender.send(b"another").expect("there is somebody on the port");
+        let nothing = socket.recv(&mut [0; 64]).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+    }
 }

@@ -31,6 +31,12 @@ impl Undo {
         self.steps.push(Step::Neighbour { netlink: netlink.clone(), link, address });
     }
 
+    /// The kernel was told so already.
+    pub fn forget_neighbour(&mut self, index: u32, of: IpAddr) {
+        let is_it = |step: &Step| matches!(step, Step::Neighbour { link, address, .. } if (*link, *address) == (index, of));
+        self.steps.retain(|step| !is_it(step));
+    }
+
     /// A worker was started: stop it, and close its ports with it.
     pub fn worker(&mut self, handle: Handle) {
         self.steps.push(Step::Worker(handle));
@@ -39,6 +45,14 @@ impl Undo {
     /// The workers that were started.
     pub fn workers(&self) -> impl Iterator<Item = &Handle> {
         self.steps.iter().filter_map(|step| match step {
+            Step::Worker(handle) => Some(handle),
+            _ => None,
+        })
+    }
+
+    /// The same, to command them.
+    pub fn workers_mut(&mut self) -> impl Iterator<Item = &mut Handle> {
+        self.steps.iter_mut().filter_map(|step| match step {
             Step::Worker(handle) => Some(handle),
             _ => None,
         })

@@ -3,6 +3,7 @@
 //! One folder each; [`Port`] is all that the worker knows of them. System calls that need `unsafe`
 //! are in a folder's `sys.rs` and nowhere else.
 
+pub mod absent;
 pub mod af_xdp;
 pub mod device;
 pub mod mem;

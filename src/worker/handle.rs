@@ -20,6 +20,8 @@ use tokio::sync::oneshot;
 pub enum Command {
     /// To take a port over.
     Add(PortId, Box<dyn Port>, Arc<PortStats>),
+    /// To put another port in the place of one, to close that and hand it back.
+    Replace(PortId, Box<dyn Port>, oneshot::Sender<Box<dyn Port>>),
     /// To close a port and hand it back.
     Remove(PortId, oneshot::Sender<Box<dyn Port>>),
     /// To close everything and end.
@@ -182,6 +184,14 @@ impl Handle {
         self.tell(Command::Add(id, port, stats));
     }
 
+    /// Puts another device in the place of a port's; what was counted of it stays. The old one comes
+    /// back as with [`remove`](Self::remove).
+    pub fn replace(&self, id: PortId, port: Box<dyn Port>) -> oneshot::Receiver<Box<dyn Port>> {
+        let (back, old) = oneshot::channel();
+        self.tell(Command::Replace(id, port, back));
+        old
+    }
+
     /// Takes a port away. It comes back closed, to be dropped by who can wait: the kernel takes its
     /// time when a device goes. Nothing comes when the worker has no such port, or has ended.
     pub fn remove(&self, id: PortId) -> oneshot::Receiver<Box<dyn Port>> {
@@ -223,6 +233,10 @@ impl Inside {
                 Command::Add(id, port, stats) => {
                     pace.watch(port.as_ref(), id.index())?;
                     worker.add(Slot { id, port, stats });
+                }
+                Command::Replace(id, port, back) => {
+                    pace.watch(port.as_ref(), id.index())?;
+                    let _ = back.send(worker.replace(id, port));
                 }
                 Command::Remove(id, back) => {
                     // Nobody waits for it any more: then it goes here.

@@ -147,6 +147,17 @@ impl Worker {
         self.ports.push(slot);
     }
 
+    /// Goes on with another device as a port, and hands out what is over: the old one, closed, or the
+    /// new one when there is no such port. What is queued goes by the new one.
+    fn replace(&mut self, id: PortId, mut port: Box<dyn Port>) -> Box<dyn Port> {
+        let Worker { ports, pool, stats, .. } = self;
+        if let Some(slot) = ports.iter_mut().find(|slot| slot.id == id) {
+            std::mem::swap(&mut slot.port, &mut port);
+            port.close(&mut PortCx { id, pool, counters: &stats.counters });
+        }
+        port
+    }
+
     /// Closes a port and hands it out; what is still queued for it is dropped.
     fn remove(&mut self, id: PortId) -> Option<Box<dyn Port>> {
         let Worker { ports, pipeline, pool, stats, .. } = self;

@@ -120,15 +120,19 @@ pub async fn open_port(
     open(config, port, umem, undo).await.map_err(|what| PortError { port: name, what })
 }
 
-/// Opens an uplink. Its XDP program takes nothing yet.
+/// Opens an uplink, whose device is called `device` at present. Its XDP program takes nothing yet.
 ///
 /// # Errors
 /// When the device can't be taken.
-pub fn open_uplink(uplink: &config::Uplink, umem: &Arc<Umem>) -> Result<AfXdp, AfXdpError> {
+pub fn open_uplink(
+    uplink: &config::Uplink,
+    device: &str,
+    umem: &Arc<Umem>,
+) -> Result<AfXdp, AfXdpError> {
     AfXdp::open(
         umem,
         AfXdpConfig {
-            device: uplink.device.to_string(),
+            device: device.to_owned(),
             attach: attach(uplink.attach),
             matches: Some(Vec::new()),
             ring: UPLINK_RING,

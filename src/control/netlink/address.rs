@@ -1,6 +1,6 @@
 //! Addresses of links.
 
-use super::{Netlink, NetlinkError};
+use super::{Netlink, NetlinkError, absent};
 use futures::TryStreamExt;
 use ipnet::IpNet;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
@@ -8,15 +8,13 @@ use std::net::IpAddr;
 
 impl Netlink {
     /// Addresses of a link with the length of their prefix, in the kernel's order. Those that may
-    /// not be used yet (IPv6, tentative) or not any more are left out.
+    /// not be used yet (IPv6, tentative) or not any more are left out; a link that is gone has none.
     pub async fn addresses(&self, index: u32) -> Result<Vec<IpNet>, NetlinkError> {
         let request = self.handle.address().get().set_link_index_filter(index);
-        let messages: Vec<_> = request
-            .execute()
-            .try_collect()
-            .await
+        let messages: Result<Vec<_>, _> = request.execute().try_collect().await;
+        let messages = absent(messages)
             .map_err(|e| self.error(format!("reading the addresses of device {index}"), e))?;
-        Ok(messages.iter().filter_map(usable).collect())
+        Ok(messages.iter().flatten().filter_map(usable).collect())
     }
 
     /// Gives a link an address. Duplicate address detection is left out: the router answers for all

@@ -23,6 +23,8 @@ pub struct LinkFacts {
     pub mtu: u32,
     /// Administratively up.
     pub up: bool,
+    /// There is somebody at the other end of the wire.
+    pub carrier: bool,
     /// Driver of a virtual device: `veth`, `tun`, `vxlan`.
     pub kind: Option<String>,
     /// The free text that we mark our devices with.
@@ -165,6 +167,7 @@ fn facts(message: LinkMessage) -> LinkFacts {
         mac: None,
         mtu: 0,
         up: message.header.flags.contains(LinkFlags::Up),
+        carrier: message.header.flags.contains(LinkFlags::LowerUp),
         kind: None,
         alias: None,
         xdp: false,

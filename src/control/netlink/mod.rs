@@ -6,10 +6,12 @@
 //! not.
 
 mod address;
+mod events;
 mod link;
 mod neighbour;
 mod route;
 
+pub use events::{Changes, Events, Table};
 pub use link::{Change, LinkFacts, Veth, VethEnd};
 pub use neighbour::NeighbourFacts;
 pub use route::{Route, Via};

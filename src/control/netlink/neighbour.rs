@@ -69,7 +69,7 @@ impl Netlink {
     }
 }
 
-fn facts(message: &NeighbourMessage) -> Option<NeighbourFacts> {
+pub(super) fn facts(message: &NeighbourMessage) -> Option<NeighbourFacts> {
     let state = message.header.state;
     let believed = !matches!(
         state,

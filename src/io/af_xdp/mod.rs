@@ -230,6 +230,17 @@ impl AfXdp {
         Ok(())
     }
 
+    /// Looks whether the device has another MTU now, or another name.
+    fn follow(&mut self) {
+        let Ok(name) = device::name(self.device.index) else { return };
+        if let Ok(mtu) = device::mtu(&name) {
+            self.max_len = mtu as usize + ETHERNET;
+        }
+        if let Some(statistics) = &mut self.statistics {
+            statistics.rename(name);
+        }
+    }
+
     fn check(&self) -> io::Result<()> {
         let gone = self.sockets.first().is_none_or(Socket::is_orphaned);
         if gone { Err(Errno::NXIO.into()) } else { Ok(()) }
@@ -300,10 +311,8 @@ impl Port for AfXdp {
                 drops[3].count += s.tx_invalid_descs;
             }
         }
+        self.follow();
         drops[4].count = self.statistics.as_mut().map_or(0, |s| s.dropped().tx);
-        if let Ok(mtu) = device::mtu(&self.device.config.device) {
-            self.max_len = mtu as usize + ETHERNET;
-        }
         drops.into()
     }
 

@@ -22,6 +22,11 @@ pub fn index(name: &str) -> io::Result<u32> {
     }
 }
 
+/// The name of the device with that index.
+pub fn name(index: u32) -> io::Result<String> {
+    Ok(rustix::net::netdevice::index_to_name(sys::socket()?, index)?)
+}
+
 /// The largest IP packet that it sends, in bytes.
 pub fn mtu(name: &str) -> io::Result<u32> {
     sys::number(name, sys::Number::GetMtu, 0).map(|mtu| mtu as u32)
@@ -89,7 +94,12 @@ impl Statistics {
         Ok(this)
     }
 
-    /// What was dropped since they were opened. A device that is gone or renamed keeps its last values.
+    /// The device is called so now.
+    pub fn rename(&mut self, name: String) {
+        self.name = name;
+    }
+
+    /// What was dropped since they were opened. A device that is gone keeps its last values.
     pub fn dropped(&mut self) -> Dropped {
         if let Ok(Some(now)) = self.read() {
             self.since = Dropped {
@@ -145,6 +155,7 @@ mod tests {
     #[test]
     fn the_loopback_device() {
         assert_eq!(index("lo").unwrap(), 1);
+        assert_eq!(name(1).unwrap(), "lo");
         assert!(mtu("lo").unwrap() > 1500);
         assert_eq!(index("no-such-device").unwrap_err().kind(), io::ErrorKind::NotFound);
         assert_eq!(

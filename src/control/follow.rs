@@ -1,0 +1,196 @@
+//! Following the kernel: what changes about the underlay while a node runs.
+//!
+//! The kernel's events wake us; we then look at what they may have changed, publish the tables if
+//! they are others now, and log what changed and why. A look is the same whatever woke us, so that a
+//! look too many does nothing, and one in a while makes up for what no event told of.
+
+use super::build::{self, UplinkFacts};
+use super::daemon::DaemonError;
+use super::devices;
+use super::netlink::{Changes, LinkFacts};
+use super::node::Node;
+use super::underlay::Sight;
+use super::undo::Undo;
+use crate::config::Config;
+use crate::io::absent::Absent;
+use crate::io::af_xdp::{Device, Match};
+use crate::io::{self, Port};
+use pipeline::frame::Link;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How often we look without being told to.
+const SAFETY: Duration = Duration::from_secs(30);
+/// How often we see after the workers, and ask for next hops that don't answer.
+const TICK: Duration = Duration::from_secs(1);
+/// How soon a look is tried again that has failed.
+const RETRY: Duration = Duration::from_millis(100);
+
+impl Node {
+    /// Follows the underlay until a worker ends.
+    pub async fn follow(&mut self, config: &Config, undo: &mut Undo) -> DaemonError {
+        let mut due = Instant::now() + SAFETY;
+        loop {
+            let rest = TICK.min(due.saturating_duration_since(Instant::now()));
+            let mut changes = tokio::select! {
+                changes = self.events.next() => changes.unwrap_or_else(|error| {
+                    tracing::warn!("reading the kernel's events: {error}");
+                    Changes::default()
+                }),
+                () = tokio::time::sleep(rest) => Changes::default(),
+            };
+            if let Some(worker) = undo.workers().find(|worker| worker.is_finished()) {
+                return DaemonError::WorkerEnded(worker.core().unwrap_or_default());
+            }
+            if Instant::now() >= due {
+                changes = Changes::everything("seen at a look without an event");
+                due = Instant::now() + SAFETY;
+            }
+            if let Err(error) = self.look(config, undo, &changes).await {
+                tracing::warn!("following the kernel: {error}; trying again");
+                due = Instant::now() + RETRY;
+            }
+        }
+    }
+
+    /// Looks at what may have changed, and passes on what has.
+    async fn look(
+        &mut self,
+        config: &Config,
+        undo: &mut Undo,
+        why: &Changes,
+    ) -> Result<(), DaemonError> {
+        if why.is_beyond_neighbours() {
+            self.look_at_underlay(config, undo, why).await?;
+        }
+        let snapshot = self.state.snapshot.load_full();
+        let whole = why.is_beyond_neighbours() || why.incomplete.is_some();
+        if whole || (why.is_empty() && self.unresolved > 0) {
+            self.unresolved = self.underlay.refresh(&snapshot, undo).await?;
+        } else if !why.neighbours.is_empty() {
+            self.unresolved = self.underlay.apply(&why.neighbours, &snapshot, undo).await?;
+        }
+        Ok(())
+    }
+
+    async fn look_at_underlay(
+        &mut self,
+        config: &Config,
+        undo: &mut Undo,
+        why: &Changes,
+    ) -> Result<(), DaemonError> {
+        let before = self.facts.uplinks.clone();
+        let mut is_new = false;
+        for (i, sight) in self.underlay.look(why).await?.into_iter().enumerate() {
+            match sight {
+                Sight::Same => self.facts.uplinks[i].follow(&self.underlay.uplinks[i].link),
+                Sight::Gone => self.lose(i, undo, why)?,
+                Sight::New(link) => is_new |= self.regain(i, link, config, undo, why)?,
+            }
+        }
+        if self.underlay.refresh_addresses(why).await? || is_new {
+            self.take(config)?;
+        }
+        let ways = self.underlay.follow(config, &self.facts.ways, why).await?;
+        if ways != self.facts.ways || before != self.facts.uplinks {
+            self.facts.ways = ways;
+            let built = build::build(config, &self.facts, Some(&self.state.snapshot.load()))?;
+            self.state.snapshot.store(Arc::new(built.snapshot));
+        }
+        // Last, as packets flow without.
+        let steers = config.tunnel.tunnels().map(|(name, tunnel)| (name, tunnel.steer()));
+        let addresses = self.underlay.addresses();
+        let reserved = self.reserved.update(&self.netlink, steers, &addresses, false).await;
+        if let Err(error) = reserved {
+            tracing::warn!("{error}");
+        }
+        Ok(())
+    }
+
+    /// An uplink's device is gone.
+    fn lose(&mut self, uplink: usize, undo: &mut Undo, why: &Changes) -> Result<(), DaemonError> {
+        let device = &self.underlay.uplinks[uplink].device;
+        tracing::warn!(
+            "uplink {device}: the device is gone; what would leave by it is dropped until there is a \
+             device {device} again; {why}"
+        );
+        let absent = Absent::new(Link::Ethernet)
+            .map_err(|source| DaemonError::Io { doing: "making a port that is absent", source })?;
+        self.underlay.uplinks[uplink].is_taken = false;
+        self.put(uplink, Box::new(absent), None, undo);
+        Ok(())
+    }
+
+    /// There is a device for an uplink that had none, or has another one now; whether it could be
+    /// taken.
+    fn regain(
+        &mut self,
+        i: usize,
+        link: LinkFacts,
+        config: &Config,
+        undo: &mut Undo,
+        why: &Changes,
+    ) -> Result<bool, DaemonError> {
+        if self.underlay.uplinks[i].is_taken {
+            self.lose(i, undo, why)?;
+        }
+        let uplink = &mut self.underlay.uplinks[i];
+        let port = match devices::open_uplink(&config.uplink[i], &link.name, &self.umem) {
+            Ok(port) => port,
+            Err(error) => {
+                let complaint = error.to_string();
+                if uplink.complaint.as_ref() != Some(&complaint) {
+                    tracing::warn!("uplink {complaint}; trying again at the next change");
+                    uplink.complaint = Some(complaint);
+                }
+                return Ok(false);
+            }
+        };
+        tracing::info!("uplink {}: taken again, {}; {why}", uplink.device, port.describe());
+        uplink.complaint = None;
+        uplink.is_taken = true;
+        self.facts.uplinks[i] = UplinkFacts::new(&port, &link);
+        uplink.link = link;
+        let device = port.device().clone();
+        self.put(i, Box::new(port), Some(device), undo);
+        Ok(true)
+    }
+
+    /// Gives the worker another port for an uplink.
+    fn put(
+        &mut self,
+        uplink: usize,
+        port: Box<dyn io::Port>,
+        device: Option<Arc<Device>>,
+        undo: &mut Undo,
+    ) {
+        self.uplinks[uplink] = device;
+        let id = build::port_id(uplink);
+        let mut workers = undo.workers_mut();
+        let owner = workers.find(|worker| worker.ports().iter().any(|(port, _)| *port == id));
+        owner.expect("each uplink has a worker").replace(id, port);
+    }
+
+    /// Has the uplinks' XDP programs take the tunnels' packets to our addresses.
+    pub(super) fn take(&self, config: &Config) -> Result<(), DaemonError> {
+        for (uplink, device) in self.underlay.uplinks.iter().zip(&self.uplinks) {
+            let Some(device) = device else { continue };
+            let steers = config.tunnel.tunnels().map(|(_, tunnel)| tunnel.steer());
+            let matches: Vec<_> = steers
+                .flat_map(|steer| {
+                    uplink.addresses.iter().map(move |a| Match { address: *a, steer })
+                })
+                .collect();
+            device.set_matches(&matches)?;
+        }
+        Ok(())
+    }
+}
+
+impl UplinkFacts {
+    /// Takes over what has changed about the link.
+    fn follow(&mut self, link: &LinkFacts) {
+        self.mac = link.mac.unwrap_or(self.mac);
+        self.mtu = link.mtu as usize;
+    }
+}

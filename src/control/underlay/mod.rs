@@ -1,0 +1,128 @@
+//! The underlay as the kernel has it: the uplinks, the ways to the peers, the next hops' MACs.
+//!
+//! The kernel decides; we ask, and ask again whenever it tells of a change: a link that goes down
+//! takes routes along of which there is no word.
+
+mod next_hop;
+mod uplink;
+mod way;
+
+pub use uplink::{Sight, Uplink};
+pub use way::WayError;
+
+use super::build::Way;
+use super::netlink::{Changes, Netlink, NetlinkError};
+use crate::config::Config;
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+/// The underlay, as far as the control side follows it.
+pub struct Underlay {
+    netlink: Netlink,
+    /// The uplinks, in the config's order.
+    pub uplinks: Vec<Uplink>,
+    /// Next hops that the kernel was asked to keep resolved.
+    managed: HashSet<(u32, IpAddr)>,
+    /// What was last complained about, so that it is said once.
+    complaints: Vec<Option<WayError>>,
+}
+
+/// The underlay is not what the config expects.
+#[derive(Debug, thiserror::Error)]
+pub enum UnderlayError {
+    /// The kernel could not be asked.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// There is no such device.
+    #[error(
+        "uplink {device}: there is no such device here; expected one of {}; correct `device` of \
+         the [[uplink]]", .found.join(", ")
+    )]
+    Missing {
+        /// The device that was configured.
+        device: String,
+        /// Those there are.
+        found: Vec<String>,
+    },
+    /// A device without MAC.
+    #[error("uplink {device}: found a device without MAC address; expected an Ethernet device")]
+    NotEthernet {
+        /// The device.
+        device: String,
+    },
+    /// A peer can't be reached as configured, whatever the kernel's routes.
+    #[error(transparent)]
+    Way(WayError),
+}
+
+impl Underlay {
+    /// Looks the uplinks up.
+    ///
+    /// # Errors
+    /// When one is missing.
+    pub async fn find(netlink: &Netlink, config: &Config) -> Result<Underlay, UnderlayError> {
+        let mut uplinks = Vec::new();
+        for uplink in &config.uplink {
+            uplinks.push(Uplink::find(netlink, uplink.device.as_str()).await?);
+        }
+        let complaints = vec![None; config.peer.len()];
+        Ok(Underlay { netlink: netlink.clone(), uplinks, managed: HashSet::new(), complaints })
+    }
+
+    /// All our addresses on the uplinks.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        self.uplinks.iter().flat_map(|uplink| uplink.addresses.iter().copied()).collect()
+    }
+
+    /// Looks at the devices again: what each uplink is now.
+    ///
+    /// # Errors
+    /// When the kernel can't be asked.
+    pub async fn look(&mut self, why: &Changes) -> Result<Vec<Sight>, NetlinkError> {
+        let links = self.netlink.links().await?;
+        Ok(self.uplinks.iter_mut().map(|uplink| uplink.look(&links, why)).collect())
+    }
+
+    /// Reads our addresses on the uplinks again; whether they have changed.
+    ///
+    /// # Errors
+    /// When the kernel can't be asked.
+    pub async fn refresh_addresses(&mut self, why: &Changes) -> Result<bool, NetlinkError> {
+        let mut changed = false;
+        for uplink in self.uplinks.iter_mut().filter(|uplink| uplink.is_taken) {
+            changed |= uplink.refresh_addresses(&self.netlink, why).await?;
+        }
+        Ok(changed)
+    }
+
+    /// The ways to all peers, for the start.
+    ///
+    /// # Errors
+    /// When one can't be had unless the config or the machine is corrected. A route that is merely
+    /// missing is warned about: it may come.
+    pub async fn ways(&mut self, config: &Config) -> Result<Vec<Way>, UnderlayError> {
+        let mut ways = Vec::new();
+        for (i, peer) in config.peer.iter().enumerate() {
+            let (name, address) = (peer.name.as_str(), peer.address.ip());
+            let way = match self.way(name, address).await? {
+                Ok(way) => way,
+                Err(error) if error.is_passing() => {
+                    tracing::warn!("{error}");
+                    self.complaints[i] = Some(error);
+                    self.guess(name, address).map_err(UnderlayError::Way)?
+                }
+                Err(error) => return Err(UnderlayError::Way(error)),
+            };
+            ways.push(way);
+        }
+        Ok(ways)
+    }
+}
+
+/// Our addresses on a link. A link-local one means nothing without its link: no peer is configured
+/// with one.
+async fn addresses(netlink: &Netlink, link: u32) -> Result<Vec<IpAddr>, NetlinkError> {
+    let all = netlink.addresses(link).await?.into_iter().map(|net| net.addr());
+    let is_link_local = |own: &IpAddr| matches!(own, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    Ok(all.filter(|own| !is_link_local(own)).collect())
+}
