@@ -3,7 +3,7 @@
 
 mod daemon_support;
 
-use cableway::control::netlink::{Change, Netlink, Veth, VethEnd, Via};
+use cableway::control::netlink::{Change, Netlink, Table, Veth, VethEnd, Via};
 use daemon_support::Space;
 use encap::wire::Mac;
 use std::fs::File;
@@ -139,6 +139,53 @@ async fn the_kernel_is_made_to_resolve_a_neighbour_and_to_keep_it() {
     assert!(near.ip("neighbour show 10.9.0.2").contains("managed"));
     here.release_neighbour(near0, far).await.unwrap();
     assert!(!near.ip("neighbour show 10.9.0.2").contains("managed"));
+}
+
+#[tokio::test]
+async fn a_burst_of_changes_is_told_once() {
+    let (near, _far, here, _there) = joined().await;
+    let near0 = here.link("near0").await.unwrap().unwrap().index;
+    let mut events = here.subscribe(1 << 20).unwrap();
+    here.add_address(near0, "10.9.0.1/24".parse().unwrap()).await.unwrap();
+    near.ip("rule add to 10.1.0.0/16 lookup 99");
+    near.ip("neighbour replace 10.9.0.2 lladdr 02:00:00:00:00:02 dev near0");
+    let mut tables = std::collections::BTreeSet::new();
+    let mut macs = Vec::new();
+    let all = [Table::Addresses, Table::Rules, Table::Routes, Table::Neighbours];
+    while !all.iter().all(|table| tables.contains(table)) || macs.is_empty() {
+        let changes = events.next().await.unwrap();
+        assert_eq!(changes.incomplete, None);
+        tables.extend(changes.tables);
+        let is_it = |n: &&_| {
+            let n: &cableway::control::netlink::NeighbourFacts = n;
+            n.link == near0 && n.address.to_string() == "10.9.0.2"
+        };
+        macs.extend(changes.neighbours.iter().filter(is_it).map(|n| n.mac));
+    }
+    assert_eq!(macs, [Some(FAR)]);
+    near.ip("neighbour delete 10.9.0.2 dev near0");
+    let mut last = Some(FAR);
+    while last.is_some() {
+        let changes = events.next().await.unwrap();
+        last = changes.neighbours.last().map_or(last, |neighbour| neighbour.mac);
+    }
+}
+
+#[tokio::test]
+async fn what_the_kernel_could_not_tell_is_everything() {
+    let (near, _far, here, _there) = joined().await;
+    // The least that the kernel grants holds few events.
+    let mut events = here.subscribe(1).unwrap();
+    for third in 0..40 {
+        near.ip(&format!("route add 10.77.{third}.0/24 dev near0"));
+    }
+    let changes = events.next().await.unwrap();
+    assert_eq!(changes.tables.len(), 5, "{changes:?}");
+    assert!(changes.incomplete.is_some());
+    // And it goes on.
+    near.ip("route delete 10.77.1.0/24 dev near0");
+    let changes = events.next().await.unwrap();
+    assert_eq!((changes.tables, changes.incomplete), ([Table::Routes].into(), None));
 }
 
 #[tokio::test]

@@ -88,20 +88,21 @@ impl Node {
                 Sight::New(link) => is_new |= self.regain(i, link, config, undo, why)?,
             }
         }
-        if self.underlay.refresh_addresses(why).await? || is_new {
-            self.take(config)?;
-        }
+        self.underlay.refresh_addresses(why).await?;
         let ways = self.underlay.follow(config, &self.facts.ways, why).await?;
         if ways != self.facts.ways || before != self.facts.uplinks {
             self.facts.ways = ways;
             let built = build::build(config, &self.facts, Some(&self.state.snapshot.load()))?;
             self.state.snapshot.store(Arc::new(built.snapshot));
         }
+        let own = self.underlay.addresses(&self.facts.ways);
+        if own != self.own || is_new {
+            self.own = own;
+            self.take(config)?;
+        }
         // Last, as packets flow without.
         let steers = config.tunnel.tunnels().map(|(name, tunnel)| (name, tunnel.steer()));
-        let addresses = self.underlay.addresses();
-        let reserved = self.reserved.update(&self.netlink, steers, &addresses, false).await;
-        if let Err(error) = reserved {
+        if let Err(error) = self.reserved.update(&self.netlink, steers, &self.own, false).await {
             tracing::warn!("{error}");
         }
         Ok(())
@@ -171,16 +172,14 @@ impl Node {
         owner.expect("each uplink has a worker").replace(id, port);
     }
 
-    /// Has the uplinks' XDP programs take the tunnels' packets to our addresses.
+    /// Has the uplinks' XDP programs take the tunnels' packets to our addresses. By which uplink a
+    /// packet comes is for the network to choose, so each takes them all.
     pub(super) fn take(&self, config: &Config) -> Result<(), DaemonError> {
-        for (uplink, device) in self.underlay.uplinks.iter().zip(&self.uplinks) {
-            let Some(device) = device else { continue };
-            let steers = config.tunnel.tunnels().map(|(_, tunnel)| tunnel.steer());
-            let matches: Vec<_> = steers
-                .flat_map(|steer| {
-                    uplink.addresses.iter().map(move |a| Match { address: *a, steer })
-                })
-                .collect();
+        let steers = config.tunnel.tunnels().map(|(_, tunnel)| tunnel.steer());
+        let matches =
+            steers.flat_map(|steer| self.own.iter().map(move |own| Match { address: *own, steer }));
+        let matches: Vec<_> = matches.collect();
+        for device in self.uplinks.iter().flatten() {
             device.set_matches(&matches)?;
         }
         Ok(())

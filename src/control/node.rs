@@ -15,6 +15,8 @@ use crate::worker::{self, Mode, Pacing};
 use arc_swap::ArcSwap;
 use pipeline::frame::Memory;
 use pipeline::snapshot::{PortId, Role, Snapshot};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,6 +34,8 @@ pub struct Node {
     pub(super) facts: Facts,
     /// The uplinks' devices; `None` of one that is gone.
     pub(super) uplinks: Vec<Option<Arc<Device>>>,
+    /// Where packets of the underlay may reach us.
+    pub(super) own: BTreeSet<IpAddr>,
     pub(super) state: Arc<State>,
     pub(super) reserved: Reserved,
     /// Next hops whose MAC is not known.
@@ -61,10 +65,11 @@ impl Node {
         // Before anything is asked for, so that no change between is missed.
         let events = netlink.subscribe(EVENTS)?;
         let mut underlay = Underlay::find(&netlink, config).await?;
+        let ways = underlay.ways(config).await?;
+        let own = underlay.addresses(&ways);
         let mut reserved = Reserved::default();
         let steers = config.tunnel.tunnels().map(|(name, tunnel)| (name, tunnel.steer()));
-        reserved.update(&netlink, steers, &underlay.addresses(), true).await?;
-        let ways = underlay.ways(config).await?;
+        reserved.update(&netlink, steers, &own, true).await?;
         let umem = Umem::new(memory);
         let mut ports = Ports::default();
         ports.open_uplinks(config, &underlay, &umem)?;
@@ -76,8 +81,18 @@ impl Node {
         let unresolved = resolve(&mut underlay, &built.snapshot, undo).await?;
         let state = work(config, memory, built, ports.ports, ports.about, undo)?;
         let uplinks = ports.uplinks;
-        let node =
-            Node { netlink, events, underlay, umem, facts, uplinks, state, reserved, unresolved };
+        let node = Node {
+            netlink,
+            events,
+            underlay,
+            umem,
+            facts,
+            uplinks,
+            own,
+            state,
+            reserved,
+            unresolved,
+        };
         node.take(config)?;
         Ok(node)
     }

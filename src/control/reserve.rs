@@ -8,7 +8,7 @@
 use super::netlink::Netlink;
 use encap::Steer;
 use socket2::{SockFilter, SockRef};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -73,7 +73,7 @@ impl Reserved {
         &mut self,
         netlink: &Netlink,
         tunnels: impl IntoIterator<Item = (&str, Steer)>,
-        addresses: &[IpAddr],
+        addresses: &BTreeSet<IpAddr>,
         patiently: bool,
     ) -> Result<(), ReserveError> {
         let ports = tunnels.into_iter().filter_map(|(tunnel, steer)| match steer {

@@ -13,14 +13,20 @@ pub use way::WayError;
 use super::build::Way;
 use super::netlink::{Changes, Netlink, NetlinkError};
 use crate::config::Config;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
+
+/// The loopback device's number, in every namespace.
+const LOOPBACK: u32 = 1;
 
 /// The underlay, as far as the control side follows it.
 pub struct Underlay {
     netlink: Netlink,
     /// The uplinks, in the config's order.
     pub uplinks: Vec<Uplink>,
+    /// Our addresses on the loopback device: what a node is known by that is reached over several
+    /// uplinks.
+    common: Vec<IpAddr>,
     /// Next hops that the kernel was asked to keep resolved.
     managed: HashSet<(u32, IpAddr)>,
     /// What was last complained about, so that it is said once.
@@ -66,12 +72,23 @@ impl Underlay {
             uplinks.push(Uplink::find(netlink, uplink.device.as_str()).await?);
         }
         let complaints = vec![None; config.peer.len()];
-        Ok(Underlay { netlink: netlink.clone(), uplinks, managed: HashSet::new(), complaints })
+        Ok(Underlay {
+            netlink: netlink.clone(),
+            uplinks,
+            common: addresses(netlink, LOOPBACK).await?,
+            managed: HashSet::new(),
+            complaints,
+        })
     }
 
-    /// All our addresses on the uplinks.
-    pub fn addresses(&self) -> Vec<IpAddr> {
-        self.uplinks.iter().flat_map(|uplink| uplink.addresses.iter().copied()).collect()
+    /// The addresses at which packets of the underlay may reach us, by whatever uplink: the
+    /// uplinks', those of the loopback device, and those that the ways to the peers start
+    /// from, where there is one.
+    pub fn addresses(&self, ways: &[Way]) -> BTreeSet<IpAddr> {
+        let uplinks = self.uplinks.iter().filter(|uplink| uplink.is_taken);
+        let uplinks = uplinks.flat_map(|uplink| &uplink.addresses);
+        let ways = ways.iter().zip(&self.complaints).filter(|(_, complaint)| complaint.is_none());
+        uplinks.chain(&self.common).copied().chain(ways.map(|(way, _)| way.local)).collect()
     }
 
     /// Looks at the devices again: what each uplink is now.
@@ -83,16 +100,16 @@ impl Underlay {
         Ok(self.uplinks.iter_mut().map(|uplink| uplink.look(&links, why)).collect())
     }
 
-    /// Reads our addresses on the uplinks again; whether they have changed.
+    /// Reads our addresses again.
     ///
     /// # Errors
     /// When the kernel can't be asked.
-    pub async fn refresh_addresses(&mut self, why: &Changes) -> Result<bool, NetlinkError> {
-        let mut changed = false;
+    pub async fn refresh_addresses(&mut self, why: &Changes) -> Result<(), NetlinkError> {
         for uplink in self.uplinks.iter_mut().filter(|uplink| uplink.is_taken) {
-            changed |= uplink.refresh_addresses(&self.netlink, why).await?;
+            uplink.refresh_addresses(&self.netlink, why).await?;
         }
-        Ok(changed)
+        self.common = addresses(&self.netlink, LOOPBACK).await?;
+        Ok(())
     }
 
     /// The ways to all peers, for the start.
@@ -119,10 +136,10 @@ impl Underlay {
     }
 }
 
-/// Our addresses on a link. A link-local one means nothing without its link: no peer is configured
-/// with one.
+/// Our addresses on a link that others can send to. A link-local one means nothing without its link:
+/// no peer is configured with one.
 async fn addresses(netlink: &Netlink, link: u32) -> Result<Vec<IpAddr>, NetlinkError> {
     let all = netlink.addresses(link).await?.into_iter().map(|net| net.addr());
     let is_link_local = |own: &IpAddr| matches!(own, IpAddr::V6(v6) if v6.is_unicast_link_local());
-    Ok(all.filter(|own| !is_link_local(own)).collect())
+    Ok(all.filter(|own| !is_link_local(own) && !own.is_loopback()).collect())
 }

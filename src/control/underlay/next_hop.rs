@@ -1,7 +1,7 @@
 //! The next hops' MACs: copied from the kernel's table into the snapshot's, and kept resolved by the
 //! kernel, which does not see the frames that we send.
 
-use super::Underlay;
+use super::{Underlay, Uplink};
 use crate::control::netlink::{NeighbourFacts, NetlinkError};
 use crate::control::undo::Undo;
 use pipeline::snapshot::Snapshot;
@@ -101,10 +101,13 @@ impl Underlay {
         entry: Option<&NeighbourFacts>,
         undo: &mut Undo,
     ) -> Result<(), NetlinkError> {
-        if entry.is_some_and(|entry| entry.permanent) {
+        let (link, address) = key;
+        // A question that is lost is not asked again for a second: not before it can be heard.
+        let is_on = |uplink: &Uplink| uplink.link.index == link && uplink.link.carrier;
+        let is_on = self.uplinks.iter().any(is_on);
+        if !is_on || entry.is_some_and(|entry| entry.permanent) {
             return Ok(());
         }
-        let (link, address) = key;
         self.netlink.manage_neighbour(link, address).await?;
         if self.managed.insert(key) {
             undo.neighbour(&self.netlink, link, address);

@@ -77,8 +77,7 @@ impl Uplink {
         }
     }
 
-    /// Reads its addresses again; whether they have changed. One that IPv6 is still testing is
-    /// there a moment later.
+    /// Reads its addresses again. One that IPv6 is still testing is there a moment later.
     ///
     /// # Errors
     /// When the kernel can't be asked.
@@ -86,10 +85,10 @@ impl Uplink {
         &mut self,
         netlink: &Netlink,
         why: &Changes,
-    ) -> Result<bool, NetlinkError> {
+    ) -> Result<(), NetlinkError> {
         let now = addresses(netlink, self.link.index).await?;
         if now == self.addresses {
-            return Ok(false);
+            return Ok(());
         }
         tracing::info!(
             "uplink {}: our addresses are {} now, were {}; {why}",
@@ -98,7 +97,7 @@ impl Uplink {
             list(&self.addresses)
         );
         self.addresses = now;
-        Ok(true)
+        Ok(())
     }
 }
 

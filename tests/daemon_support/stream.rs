@@ -1,0 +1,130 @@
+//! Traffic that runs while something changes: numbered datagrams to an echo, and when they came
+//! back.
+
+use super::Space;
+use super::daemon::PATIENCE;
+use cableway::io::netns;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Time between two datagrams.
+const INTERVAL: Duration = Duration::from_millis(5);
+const PORT: u16 = 7007;
+
+/// Datagrams on their way to and fro until this is dropped.
+pub(crate) struct Stream {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+    seen: Arc<Mutex<Seen>>,
+    epoch: Instant,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// When the youngest datagram was sent that has come back, since the epoch.
+    youngest: Option<Duration>,
+    /// Datagrams sent, and come back.
+    sent: u64,
+    back: u64,
+}
+
+impl Stream {
+    /// From `from` to the address of a pod in `to`.
+    pub(crate) fn new(from: &Space, to: &Space, address: &str) -> Stream {
+        let place = SocketAddr::new(address.parse().expect("an address"), PORT);
+        let any = if place.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let echo = bind(to, &place.to_string());
+        let sender = bind(from, any);
+        sender.connect(place).expect("a UDP socket connects without a word");
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let epoch = Instant::now();
+        let mut threads = Vec::new();
+        let done = stop.clone();
+        threads.push(std::thread::spawn(move || answer(&echo, &done)));
+        let (done, receiver) = (stop.clone(), sender.try_clone().expect("a descriptor"));
+        let counts = seen.clone();
+        threads.push(std::thread::spawn(move || collect(&receiver, &counts, &done)));
+        let (done, counts) = (stop.clone(), seen.clone());
+        threads.push(std::thread::spawn(move || send(&sender, epoch, &counts, &done)));
+        Stream { stop, threads, seen, epoch }
+    }
+
+    /// Waits until a datagram has come back that was sent from now on; how long that took.
+    pub(crate) fn passes(&self) -> Duration {
+        let from = self.epoch.elapsed();
+        loop {
+            let youngest = self.seen.lock().expect("no thread panics").youngest;
+            if youngest.is_some_and(|sent| sent >= from) {
+                return self.epoch.elapsed() - from;
+            }
+            let waited = self.epoch.elapsed() - from;
+            assert!(waited < PATIENCE, "nothing has come back for {waited:?}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Whether nothing comes back for a while.
+    pub(crate) fn is_cut(&self) -> bool {
+        // What is on its way may still arrive.
+        std::thread::sleep(Duration::from_millis(100));
+        let before = self.seen.lock().expect("no thread panics").back;
+        std::thread::sleep(Duration::from_millis(200));
+        self.seen.lock().expect("no thread panics").back == before
+    }
+
+    /// Datagrams sent, and come back.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        let seen = self.seen.lock().expect("no thread panics");
+        (seen.sent, seen.back)
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn bind(space: &Space, place: &str) -> UdpSocket {
+    let socket = netns::within(Some(&space.path()), || UdpSocket::bind(place));
+    let socket = socket.expect("the namespace is there").expect("the address is there");
+    socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout");
+    socket
+}
+
+fn answer(echo: &UdpSocket, done: &AtomicBool) {
+    let mut bytes = [0; 64];
+    while !done.load(Ordering::Relaxed) {
+        if let Ok((length, from)) = echo.recv_from(&mut bytes) {
+            let _ = echo.send_to(&bytes[..length], from);
+        }
+    }
+}
+
+fn send(sender: &UdpSocket, epoch: Instant, seen: &Mutex<Seen>, done: &AtomicBool) {
+    while !done.load(Ordering::Relaxed) {
+        let now = u64::try_from(epoch.elapsed().as_nanos()).expect("it is not that long ago");
+        // An ICMP error for an earlier one is no matter.
+        let _ = sender.send(&now.to_be_bytes());
+        seen.lock().expect("no thread panics").sent += 1;
+        std::thread::sleep(INTERVAL);
+    }
+}
+
+fn collect(receiver: &UdpSocket, seen: &Mutex<Seen>, done: &AtomicBool) {
+    let mut bytes = [0; 8];
+    while !done.load(Ordering::Relaxed) {
+        let Ok(8) = receiver.recv(&mut bytes) else { continue };
+        let sent = Duration::from_nanos(u64::from_be_bytes(bytes));
+        let mut seen = seen.lock().expect("no thread panics");
+        seen.back += 1;
+        seen.youngest = seen.youngest.max(Some(sent));
+    }
+}
