@@ -84,8 +84,8 @@ impl Node {
         for (i, sight) in self.underlay.look(why).await?.into_iter().enumerate() {
             match sight {
                 Sight::Same => self.facts.uplinks[i].follow(&self.underlay.uplinks[i].link),
-                Sight::Gone => self.lose(i, undo, why)?,
-                Sight::New(link) => is_new |= self.regain(i, link, config, undo, why)?,
+                Sight::Gone => self.lose(i, undo, why).await?,
+                Sight::New(link) => is_new |= self.regain(i, link, config, undo, why).await?,
             }
         }
         self.underlay.refresh_addresses(why).await?;
@@ -109,7 +109,7 @@ impl Node {
     }
 
     /// An uplink's device is gone.
-    fn lose(&mut self, uplink: usize, undo: &mut Undo, why: &Changes) -> Result<(), DaemonError> {
+    async fn lose(&mut self, uplink: usize, undo: &Undo, why: &Changes) -> Result<(), DaemonError> {
         let device = &self.underlay.uplinks[uplink].device;
         tracing::warn!(
             "uplink {device}: the device is gone; what would leave by it is dropped until there is a \
@@ -118,22 +118,22 @@ impl Node {
         let absent = Absent::new(Link::Ethernet)
             .map_err(|source| DaemonError::Io { doing: "making a port that is absent", source })?;
         self.underlay.uplinks[uplink].is_taken = false;
-        self.put(uplink, Box::new(absent), None, undo);
+        self.put(uplink, Box::new(absent), None, undo).await;
         Ok(())
     }
 
     /// There is a device for an uplink that had none, or has another one now; whether it could be
     /// taken.
-    fn regain(
+    async fn regain(
         &mut self,
         i: usize,
         link: LinkFacts,
         config: &Config,
-        undo: &mut Undo,
+        undo: &Undo,
         why: &Changes,
     ) -> Result<bool, DaemonError> {
         if self.underlay.uplinks[i].is_taken {
-            self.lose(i, undo, why)?;
+            self.lose(i, undo, why).await?;
         }
         let uplink = &mut self.underlay.uplinks[i];
         let port = match devices::open_uplink(&config.uplink[i], &link.name, &self.umem) {
@@ -153,23 +153,27 @@ impl Node {
         self.facts.uplinks[i] = UplinkFacts::new(&port, &link);
         uplink.link = link;
         let device = port.device().clone();
-        self.put(i, Box::new(port), Some(device), undo);
+        self.put(i, Box::new(port), Some(device), undo).await;
         Ok(true)
     }
 
-    /// Gives the worker another port for an uplink.
-    fn put(
+    /// Gives the worker another port for an uplink, and waits until the kernel has let go of the old
+    /// one.
+    async fn put(
         &mut self,
         uplink: usize,
         port: Box<dyn io::Port>,
         device: Option<Arc<Device>>,
-        undo: &mut Undo,
+        undo: &Undo,
     ) {
         self.uplinks[uplink] = device;
         let id = build::port_id(uplink);
-        let mut workers = undo.workers_mut();
-        let owner = workers.find(|worker| worker.ports().iter().any(|(port, _)| *port == id));
-        owner.expect("each uplink has a worker").replace(id, port);
+        let owner = undo.workers().find(|worker| worker.has(id));
+        let old = owner.expect("each uplink has a worker").replace(id, port);
+        if let Ok(old) = old.await {
+            // Without an answer the worker has ended, which is noticed elsewhere.
+            let _ = tokio::task::spawn_blocking(|| drop(old)).await;
+        }
     }
 
     /// Has the uplinks' XDP programs take the tunnels' packets to our addresses. By which uplink a

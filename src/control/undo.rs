@@ -50,14 +50,6 @@ impl Undo {
         })
     }
 
-    /// The same, to command them.
-    pub fn workers_mut(&mut self) -> impl Iterator<Item = &mut Handle> {
-        self.steps.iter_mut().filter_map(|step| match step {
-            Step::Worker(handle) => Some(handle),
-            _ => None,
-        })
-    }
-
     /// Undoes everything. What fails is logged, and the rest undone.
     pub async fn unwind(mut self) {
         while let Some(step) = self.steps.pop() {

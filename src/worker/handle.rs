@@ -172,6 +172,12 @@ impl Handle {
         &self.ports
     }
 
+    /// Whether it has that port.
+    pub fn has(&self, id: PortId) -> bool {
+        let ports = self.ports.lock().unwrap_or_else(|e| e.into_inner());
+        ports.iter().any(|(port, _)| *port == id)
+    }
+
     /// Whether its thread has ended, which it does on its own only after an error.
     pub fn is_finished(&self) -> bool {
         self.thread.is_finished()
