@@ -43,8 +43,8 @@ pub struct UplinkFacts {
 impl UplinkFacts {
     /// Of an open port and the link that it is on.
     pub fn new(port: &dyn Port, link: &LinkFacts) -> UplinkFacts {
-        // Only a virtual wire carries what a card would have finished.
-        let partial_sums = link.kind.as_deref() == Some("veth");
+        // Only a virtual wire carries what a card would have finished, and what is built on one.
+        let partial_sums = link.kind.is_some();
         UplinkFacts {
             device: DeviceFacts { link: port.link(), caps: port.caps(), partial_sums },
             mac: link.mac.unwrap_or_default(),

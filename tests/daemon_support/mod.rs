@@ -5,6 +5,7 @@ pub(crate) mod daemon;
 pub(crate) mod stream;
 #[allow(unsafe_code)]
 pub(crate) mod sys;
+pub(crate) mod two;
 
 use cableway::io::netns;
 use std::path::PathBuf;
@@ -41,6 +42,15 @@ impl Space {
         let mut all = vec!["netns", "exec", self.name.as_str()];
         all.extend(words.split_whitespace());
         run("ip", &all)
+    }
+
+    /// Whether the kernel can make devices of that kind upon another one.
+    pub(crate) fn has_kind(&self, kind: &str) -> bool {
+        self.ip("link add below0 type veth");
+        let words = format!("-n {} link add link below0 name upon0 type {kind} id 1", self.name);
+        let made = Command::new("ip").args(words.split_whitespace()).output();
+        self.ip("link delete below0");
+        made.is_ok_and(|output| output.status.success())
     }
 
     /// Its file.

@@ -4,7 +4,8 @@
 use super::Space;
 use super::daemon::PATIENCE;
 use cableway::io::netns;
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -127,4 +128,30 @@ fn collect(receiver: &UdpSocket, seen: &Mutex<Seen>, done: &AtomicBool) {
         seen.back += 1;
         seen.youngest = seen.youngest.max(Some(sent));
     }
+}
+
+/// Carries `length` bytes by TCP from a pod to the address of another one, and back; they must
+/// arrive as they were.
+pub(crate) fn carry(from: &Space, to: &Space, address: &str, length: usize) {
+    let place = SocketAddr::new(address.parse().expect("an address"), PORT);
+    let bytes: Vec<u8> = (0..length).map(|i| (i / 251) as u8).collect();
+    let listener = netns::within(Some(&to.path()), || TcpListener::bind(place));
+    let listener = listener.expect("the namespace is there").expect("the address is there");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (mut peer, _) = listener.accept().expect("somebody connects");
+            peer.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+            let mut got = vec![0; length];
+            peer.read_exact(&mut got).expect("all bytes arrive");
+            peer.write_all(&got).expect("all bytes go back");
+        });
+        let connect = || TcpStream::connect_timeout(&place, PATIENCE);
+        let peer = netns::within(Some(&from.path()), connect).expect("the namespace is there");
+        let mut peer = peer.expect("the other one answers");
+        peer.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        peer.write_all(&bytes).expect("the bytes are sent");
+        let mut got = vec![0; length];
+        peer.read_exact(&mut got).expect("all bytes come back");
+        assert!(got == bytes, "the bytes are the same");
+    });
 }

@@ -25,6 +25,8 @@ pub struct LinkFacts {
     pub up: bool,
     /// There is somebody at the other end of the wire.
     pub carrier: bool,
+    /// Number of the bridge, bond or the like that it is a port of.
+    pub master: Option<u32>,
     /// Driver of a virtual device: `veth`, `tun`, `vxlan`.
     pub kind: Option<String>,
     /// The free text that we mark our devices with.
@@ -168,6 +170,7 @@ fn facts(message: LinkMessage) -> LinkFacts {
         mtu: 0,
         up: message.header.flags.contains(LinkFlags::Up),
         carrier: message.header.flags.contains(LinkFlags::LowerUp),
+        master: None,
         kind: None,
         alias: None,
         xdp: false,
@@ -177,6 +180,7 @@ fn facts(message: LinkMessage) -> LinkFacts {
         match attribute {
             LinkAttribute::IfName(name) => facts.name = name,
             LinkAttribute::Address(bytes) => facts.mac = bytes.try_into().ok().map(Mac),
+            LinkAttribute::Controller(index) => facts.master = Some(index),
             LinkAttribute::Mtu(mtu) => facts.mtu = mtu,
             LinkAttribute::IfAlias(alias) => facts.alias = Some(alias),
             LinkAttribute::Xdp(parts) => {

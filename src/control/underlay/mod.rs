@@ -50,11 +50,26 @@ pub enum UnderlayError {
         /// Those there are.
         found: Vec<String>,
     },
-    /// A device without MAC.
-    #[error("uplink {device}: found a device without MAC address; expected an Ethernet device")]
+    /// A device without MAC, or the loopback device.
+    #[error("uplink {device}: found {what}; expected an Ethernet device")]
     NotEthernet {
         /// The device.
         device: String,
+        /// What it is.
+        what: &'static str,
+    },
+    /// The kernel's addresses and routes are another device's.
+    #[error(
+        "uplink {device}: found a port of the {kind} {master}, which has the addresses and routes; \
+         expected that one: write `device = \"{master}\"`"
+    )]
+    Enslaved {
+        /// The device.
+        device: String,
+        /// What it is a port of.
+        master: String,
+        /// What kind of device that is.
+        kind: String,
     },
     /// A peer can't be reached as configured, whatever the kernel's routes.
     #[error(transparent)]

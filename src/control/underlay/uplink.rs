@@ -1,7 +1,7 @@
 //! The devices of the underlay: found at the start, and then followed by their number, whatever they
 //! are called, until that is gone; then a new one is waited for that has the configured name.
 
-use super::{UnderlayError, addresses};
+use super::{LOOPBACK, UnderlayError, addresses};
 use crate::control::netlink::{Changes, LinkFacts, Netlink, NetlinkError};
 use std::net::IpAddr;
 
@@ -37,14 +37,15 @@ impl Uplink {
     /// # Errors
     /// When it is missing, or can't be an uplink.
     pub async fn find(netlink: &Netlink, device: &str) -> Result<Uplink, UnderlayError> {
-        let Some(link) = netlink.link(device).await? else {
-            let found = netlink.links().await?.into_iter().map(|link| link.name);
-            let found = found.filter(|name| name != "lo").collect();
-            return Err(UnderlayError::Missing { device: device.to_owned(), found });
+        let links = netlink.links().await?;
+        let Some(link) = links.iter().find(|link| link.name == device).cloned() else {
+            let found = links.into_iter().map(|link| link.name).filter(|name| name != "lo");
+            return Err(UnderlayError::Missing {
+                device: device.to_owned(),
+                found: found.collect(),
+            });
         };
-        if link.mac.is_none() {
-            return Err(UnderlayError::NotEthernet { device: device.to_owned() });
-        }
+        suits(&link, &links)?;
         if !link.up {
             tracing::warn!("uplink {device} is down; no peer can be reached until it is up");
         }
@@ -101,6 +102,27 @@ impl Uplink {
     }
 }
 
+/// Whether a device can be an uplink.
+fn suits(link: &LinkFacts, links: &[LinkFacts]) -> Result<(), UnderlayError> {
+    let device = link.name.clone();
+    if link.index == LOOPBACK {
+        return Err(UnderlayError::NotEthernet { device, what: "the loopback device" });
+    }
+    if link.mac.is_none() {
+        return Err(UnderlayError::NotEthernet { device, what: "a device without MAC address" });
+    }
+    // What is in a VRF keeps its addresses; a port of these has none to speak of.
+    let master = links.iter().find(|master| link.master == Some(master.index));
+    match master.and_then(|master| Some((master, master.kind.as_deref()?))) {
+        Some((master, kind @ ("bridge" | "bond" | "team"))) => Err(UnderlayError::Enslaved {
+            device,
+            master: master.name.clone(),
+            kind: kind.to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// What has changed about a device, in words.
 fn differences(old: &LinkFacts, new: &LinkFacts) -> Vec<String> {
     let mut all = Vec::new();
@@ -147,6 +169,7 @@ mod tests {
             mtu: 1500,
             up: true,
             carrier: true,
+            master: None,
             kind: None,
             alias: None,
             xdp: true,
