@@ -7,7 +7,7 @@ CARGO ?= cargo
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 CABLEWAY := target/release/cableway
 
-.PHONY: demo test check bench setup
+.PHONY: demo test check loom bench setup
 
 # Two nodes, each a daemon of ours, and what was measured between their pods.
 demo: setup
@@ -16,7 +16,7 @@ demo: setup
 	$(ROOT) $(CABLEWAY) lab demo --io af_xdp && exit $$tun
 
 # Everything that can fail: tests, as root those in namespaces too, each bench once, fuzz targets.
-test: setup check
+test: setup check loom
 	$(AS_ROOT) $(CARGO) test --workspace --no-fail-fast
 	$(AS_ROOT) $(CARGO) test --workspace --bench '*'
 	$(CARGO) build --manifest-path fuzz/Cargo.toml
@@ -26,6 +26,11 @@ check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
+
+# What workers share, in every order that two cores may see it in.
+loom:
+	CARGO_TARGET_DIR=target/loom RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 \
+		$(CARGO) test -p pipeline --lib loom
 
 # Micro-benchmarks of tables, tunnels and the pipeline, in memory.
 bench: setup

@@ -3,17 +3,17 @@
 
 mod io;
 
-use cableway::io::Port;
 use cableway::io::af_xdp::{AfXdp, AfXdpConfig, AfXdpError, Attach, Device, Match, Umem};
 use cableway::io::device;
+use cableway::io::{KernelDrop, Meter, Port, PortCx};
 use encap::Steer;
 use etherparse::PacketBuilder;
 use io::{Netns, Worker, needs_root, run, until};
-use pipeline::frame::{Batch, Frame};
-use pipeline::snapshot::PortId;
+use pipeline::frame::{Batch, Frame, Link};
+use pipeline::snapshot::{Caps, PortId};
 use pipeline::stages::port::REFUSED;
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Result as IoResult};
 use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -29,13 +29,66 @@ fn vxlan_to(address: &str) -> Match {
     Match { address: address.parse().unwrap(), steer: Steer::Udp(8472) }
 }
 
+/// All queues of a device as one port, which sends by the first.
+struct Whole {
+    queues: Vec<AfXdp>,
+    meters: Vec<Box<dyn Meter>>,
+}
+
+impl Whole {
+    fn open(umem: &Arc<Umem>, config: AfXdpConfig) -> Result<Whole, AfXdpError> {
+        let mut queues = AfXdp::open(umem, config)?;
+        let meters = queues.iter_mut().filter_map(Port::meter).collect();
+        Ok(Whole { queues, meters })
+    }
+
+    fn kernel_drops(&mut self) -> Vec<KernelDrop> {
+        self.meters.iter_mut().flat_map(|meter| meter.kernel_drops()).collect()
+    }
+}
+
+impl Port for Whole {
+    fn link(&self) -> Link {
+        self.queues[0].link()
+    }
+
+    fn caps(&self) -> Caps {
+        self.queues[0].caps()
+    }
+
+    fn rx(&mut self, batch: &mut Batch, cx: &mut PortCx<'_>) -> IoResult<bool> {
+        let mut more = false;
+        for queue in &mut self.queues {
+            more |= queue.rx(batch, cx)?;
+        }
+        Ok(more)
+    }
+
+    fn tx(&mut self, queue: &mut VecDeque<Frame>, cx: &mut PortCx<'_>) -> IoResult<usize> {
+        self.queues[0].tx(queue, cx)
+    }
+
+    fn poll(&mut self, cx: &mut PortCx<'_>) -> IoResult<()> {
+        self.queues[0].poll(cx)
+    }
+
+    fn describe(&self) -> String {
+        self.queues[0].describe()
+    }
+
+    fn close(&mut self, cx: &mut PortCx<'_>) {
+        self.queues.iter_mut().for_each(|queue| queue.close(cx));
+        assert!(self.queues.iter().all(|queue| queue.chunks() == 0));
+    }
+}
+
 /// Two namespaces joined by a veth pair of two queues each, with addresses of both families, and a
 /// port on the first one's end.
 struct Lab {
     node: Netns,
     wire: Netns,
     umem: Arc<Umem>,
-    port: AfXdp,
+    port: Whole,
     worker: Worker,
 }
 
@@ -51,7 +104,7 @@ impl Lab {
         let mut worker = Worker::new(CHUNKS);
         let umem = Umem::new(worker.pool.memory());
         let config = AfXdpConfig { attach, ..config("up0", matches) };
-        let mut port = node.within(|| AfXdp::open(&umem, config)).unwrap();
+        let mut port = node.within(|| Whole::open(&umem, config)).unwrap();
         worker.rx(&mut port, &mut Batch::new());
         Lab { node, wire, umem, port, worker }
     }
@@ -130,11 +183,11 @@ fn only_what_matches_is_redirected() {
         lab.nothing_came();
 
         // What matches can be changed at any time.
-        lab.port.device().set_matches(&[vxlan_to("fd08::1")]).unwrap();
+        lab.port.queues[0].device().set_matches(&[vxlan_to("fd08::1")]).unwrap();
         sender.send_to(b"now the kernel's", "10.8.0.1:8472").unwrap();
         assert_eq!(ours.recv(&mut bytes).unwrap(), 16);
         lab.nothing_came();
-        lab.port.device().set_matches(&[vxlan_to("10.8.0.1")]).unwrap();
+        lab.port.queues[0].device().set_matches(&[vxlan_to("10.8.0.1")]).unwrap();
         sender.send_to(b"ours again", "10.8.0.1:8472").unwrap();
         assert_eq!(&lab.receive()[42..52], b"ours again");
         lab.close();
@@ -149,7 +202,7 @@ fn odd_packets_are_left_to_the_kernel() {
     let gre6 = Match { address: "fd08::1".parse().unwrap(), steer: Steer::Protocol(47) };
     let matches = vec![vxlan_to("10.8.0.1"), vxlan_to("fd08::1"), ipip, gre6];
     let mut lab = Lab::new(Attach::Native, Some(matches));
-    let mut wire = lab.wire.within(|| AfXdp::open(&lab.umem, config("eth0", None))).unwrap();
+    let mut wire = lab.wire.within(|| Whole::open(&lab.umem, config("eth0", None))).unwrap();
 
     let udp4 = |port| {
         let mut frame = Vec::new();
@@ -238,7 +291,7 @@ fn tcp_between_pods(attach: Attach, mtu: u32) -> usize {
             pod.within(|| device::complete_frames("eth0")).unwrap();
             pod.up("eth0", address);
             let config = AfXdpConfig { attach, ..config(device, None) };
-            node.within(|| AfXdp::open(&umem, config)).unwrap()
+            node.within(|| Whole::open(&umem, config)).unwrap()
         },
     );
     let mut largest = 0;
@@ -304,50 +357,52 @@ fn what_the_device_cannot_send_is_refused() {
 #[test]
 fn many_queues_of_a_device() {
     let mut lab = Lab::new(Attach::Native, Some(vec![vxlan_to("10.8.0.1")]));
-    assert_eq!(lab.port.device().queues(), 2);
-    assert!(lab.port.describe().contains("2 queues"), "{}", lab.port.describe());
-    let poll = |lab: &Lab| {
-        let fd = lab.port.readiness().unwrap();
-        let mut fds = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];
-        rustix::event::poll(&mut fds, Some(&rustix::event::Timespec::default())).unwrap()
-    };
-    assert_eq!(poll(&lab), 0);
-    let mut count = 0;
+    assert_eq!((lab.port.queues.len(), lab.port.queues[0].device().queues()), (2, 2));
+    // A worker sleeps on edges: each arrival must make one, on whatever queue.
+    let mut mio = mio::Poll::new().unwrap();
+    for (queue, port) in lab.port.queues.iter().enumerate() {
+        let fd = port.readiness().unwrap().as_raw_fd();
+        let (mut source, token) = (mio::unix::SourceFd(&fd), mio::Token(queue));
+        mio.registry().register(&mut source, token, mio::Interest::READABLE).unwrap();
+    }
+    let mut events = mio::Events::with_capacity(4);
+    let mut came = [0; 2];
     for i in 0..32u8 {
         // Another flow each time, and so now the one queue and now the other.
         let sender = lab.wire.within(|| UdpSocket::bind("10.8.0.2:0")).unwrap();
         sender.send_to(&[i], "10.8.0.1:8472").unwrap();
-        until("readiness", || poll(&lab) == 1);
-        count += lab.receive_all(1).len();
-    }
-    assert_eq!(count, 32);
-
-    // A worker sleeps on edges: each arrival must make one, on whatever queue.
-    let mut mio = mio::Poll::new().unwrap();
-    let fd = lab.port.readiness().unwrap().as_raw_fd();
-    let mut source = mio::unix::SourceFd(&fd);
-    mio.registry().register(&mut source, mio::Token(0), mio::Interest::READABLE).unwrap();
-    let mut events = mio::Events::with_capacity(4);
-    for i in 0..32u8 {
-        let sender = lab.wire.within(|| UdpSocket::bind("10.8.0.2:0")).unwrap();
-        sender.send_to(&[i], "10.8.0.1:8472").unwrap();
         mio.poll(&mut events, Some(io::PATIENCE)).unwrap();
-        assert!(!events.is_empty(), "frame {i} woke nobody");
-        lab.receive();
+        let event = events.iter().next().expect("a frame wakes somebody");
+        let mut batch = Batch::new();
+        let (port, mut cx) = (&mut lab.port.queues[event.token().0], lab.worker.cx(0));
+        assert!(!port.rx(&mut batch, &mut cx).unwrap(), "there is no more");
+        assert_eq!(batch.len(), 1, "where readiness was told");
+        came[event.token().0] += 1;
+        batch.drain().for_each(|frame| frame.free(cx.pool));
     }
+    assert!(came[0] > 0 && came[1] > 0, "{came:?}");
+    lab.close();
+}
 
-    // The same device again, a port for each queue.
-    let Lab { node, umem, mut port, mut worker, .. } = lab;
-    port.close(&mut worker.cx(0));
-    let device = Arc::clone(port.device());
-    drop(port);
-    let mut ports = [0, 1].map(|n| node.within(|| device.port(&umem, n..n + 1)).unwrap());
-    for port in &mut ports {
-        worker.rx(port, &mut Batch::new());
-        assert!(port.readiness().is_some());
-        port.close(&mut worker.cx(0));
+/// What a port sends comes in by the queue of its number at the other end: so a flow that one worker
+/// has stays with one worker there.
+#[test]
+fn a_queue_sends_to_its_twin() {
+    let mut lab = Lab::new(Attach::Native, None);
+    let mut wire = lab.wire.within(|| Whole::open(&lab.umem, config("eth0", None))).unwrap();
+    lab.worker.rx(&mut wire, &mut Batch::new());
+    for queue in [0, 1, 1, 0] {
+        let frame = Frame::copied(&[0xff; 60], &mut lab.worker.pool, PortId(0)).unwrap();
+        lab.worker.tx(&mut lab.port.queues[queue], &mut VecDeque::from([frame]));
+        let mut batch = Batch::new();
+        until("the frame", || {
+            lab.worker.rx(&mut wire.queues[queue], &mut batch);
+            !batch.is_empty()
+        });
+        batch.drain().for_each(|frame| frame.free(&mut lab.worker.pool));
     }
-    worker.assert_all_chunks_are_back();
+    wire.close(&mut lab.worker.cx(0));
+    lab.close();
 }
 
 #[test]
@@ -361,7 +416,7 @@ fn a_port_whose_device_was_removed_says_so() {
     assert!(lab.port.rx(&mut Batch::new(), &mut lab.worker.cx(0)).is_err());
     // Others can still be opened: the memory is registered anew if need be.
     veth(&lab.node, "up1", &lab.wire, "eth1", 1500);
-    let mut port = lab.node.within(|| AfXdp::open(&lab.umem, config("up1", None))).unwrap();
+    let mut port = lab.node.within(|| Whole::open(&lab.umem, config("up1", None))).unwrap();
     lab.worker.rx(&mut port, &mut Batch::new());
     port.close(&mut lab.worker.cx(0));
     lab.close();
@@ -384,7 +439,7 @@ fn errors_say_what_to_do() {
 fn an_idle_port_finds_its_device_removed_too() {
     let mut lab = Lab::new(Attach::Native, None);
     lab.node.run(&["ip", "link", "delete", "up0"]);
-    lab.port.kernel_drops();
+    assert!(lab.port.queues.iter_mut().all(|queue| queue.settle().is_err()));
     assert!(lab.port.rx(&mut Batch::new(), &mut lab.worker.cx(0)).is_err());
     lab.close();
 }
@@ -403,7 +458,7 @@ fn child() {
     let device = std::env::var(CHILD).unwrap();
     let mut worker = Worker::new(256);
     let umem = Umem::new(worker.pool.memory());
-    match AfXdp::open(&umem, config(&device, None)) {
+    match Whole::open(&umem, config(&device, None)) {
         Ok(mut port) => {
             worker.rx(&mut port, &mut Batch::new());
             println!("the child has {device}");

@@ -32,6 +32,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("port.truncated", "a port's own: tests/io_pcap.rs"),
     ("port.offload", "a port's own: src/io/tun/vnet.rs"),
     ("port.full", "a thousand frames at once: pipeline/tests/drops.rs"),
+    ("port.handover", "one worker here: src/worker/tests.rs"),
     ("port.refused", "a port's own: tests/io_tun.rs, tests/io_af_xdp.rs"),
     ("port.gone", "ports do not go away here: pipeline/tests/drops.rs"),
     ("settle.undecided", "no stage leaves a frame undecided: fuzz/, pipeline/tests/noise.rs"),

@@ -2,18 +2,13 @@
 
 use crate::drops::{Counters, Reason};
 use crate::frame::{Frame, Pool};
+use crate::queues::Queues;
 use crate::snapshot::{PortId, Snapshot};
-use crate::stages::{StageId, port, settle};
+use crate::stages::{StageId, settle};
 use std::collections::VecDeque;
-
-/// Frames on their way out, a queue for each port.
-pub type Queues = Vec<VecDeque<Frame>>;
 
 /// Frames that may wait for their turn in the reinject queue.
 const REINJECT: usize = 256;
-
-/// Frames that may wait for one port: what a few super-frames are cut into.
-const QUEUE: usize = 1024;
 
 /// Times a frame may be reinjected.
 const HOPS: u8 = 4;
@@ -74,10 +69,8 @@ impl Cx<'_> {
     /// Queues a finished frame for `port`.
     #[inline]
     pub fn send(&mut self, frame: Frame, port: PortId) {
-        match self.queues.get_mut(port.index()) {
-            Some(queue) if queue.len() < QUEUE => queue.push_back(frame),
-            Some(_) => self.discard(frame, port::FULL),
-            None => self.discard(frame, settle::NO_PORT),
+        if let Err((frame, reason)) = self.queues.push(frame, port) {
+            self.discard(frame, reason);
         }
     }
 

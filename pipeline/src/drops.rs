@@ -3,6 +3,7 @@
 //! A reason is declared once, beside the stage that uses it, with [`drops!`](crate::drops!); that line gives its code,
 //! its counter and metric, its text in the command line and its row in the docs. [`all`] lists them.
 
+use crate::doing::Doing;
 use crate::stages::{STAGES, StageId};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -100,8 +101,11 @@ impl Counter {
 
 /// A worker's counts of frames. The law that ties them together, once no frame is in flight:
 ///
-/// received + generated + split + replicated
-///     = emitted + held (now) + merged + the sum of drops
+/// received + generated + split + replicated + taken
+///     = emitted + held (now) + merged + handed + the sum of drops
+///
+/// For the process, what workers handed over and no other one has taken yet is held, in the rings
+/// between them.
 #[derive(Debug)]
 pub struct Counters {
     /// Frames that ports handed in.
@@ -118,6 +122,12 @@ pub struct Counters {
     pub held: Counter,
     /// Frames that became part of another by coalescing.
     pub merged: Counter,
+    /// Frames handed over to the workers that own their ports.
+    pub handed: Counter,
+    /// Frames taken over from other workers.
+    pub taken: Counter,
+    /// What the worker is doing.
+    pub doing: Doing,
     drops: [Counter; 256],
 }
 
@@ -131,6 +141,9 @@ impl Default for Counters {
             emitted: Counter::default(),
             held: Counter::default(),
             merged: Counter::default(),
+            handed: Counter::default(),
+            taken: Counter::default(),
+            doing: Doing::default(),
             drops: std::array::from_fn(|_| Counter::default()),
         }
     }
@@ -156,7 +169,8 @@ impl Counters {
     /// Both sides of the law: (came in or was made, went out or ended).
     pub fn balance(&self) -> (u64, u64) {
         let came = self.received.get() + self.generated.get() + self.split.get();
-        let went = self.emitted.get() + self.held.get() + self.merged.get();
-        (came + self.replicated.get(), went + self.dropped_in_all())
+        let came = came + self.replicated.get() + self.taken.get();
+        let went = self.emitted.get() + self.held.get() + self.merged.get() + self.handed.get();
+        (came, went + self.dropped_in_all())
     }
 }

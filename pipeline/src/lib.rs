@@ -8,14 +8,19 @@
 //! what must be sent stands in a queue for each port. No system calls, no clock, no allocation for
 //! a packet, and `unsafe` only in [`frame`].
 
+pub mod bell;
 pub mod cx;
+pub mod doing;
 pub mod drops;
 mod flow;
 pub mod frame;
+pub mod marks;
 mod pipeline;
+pub mod queues;
 pub mod snapshot;
 pub mod stages;
 mod sums;
+mod sync;
 pub mod tables;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

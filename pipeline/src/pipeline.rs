@@ -1,11 +1,12 @@
 //! Runs batches through the list of stages.
 
-use crate::cx::{Cx, Queues, Reinject};
+use crate::cx::{Cx, Reinject};
+use crate::doing::Step;
 use crate::drops::Counters;
 use crate::frame::{Batch, Pool};
+use crate::queues::Queues;
 use crate::snapshot::Snapshot;
 use crate::stages::{self, Stage, StageId, settle};
-use std::collections::VecDeque;
 
 /// What a worker brings along for one turn of its loop.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ pub struct Turn<'a> {
 
 /// A worker's stages and what they leave for the next turn.
 pub struct Pipeline {
-    stages: Vec<Box<dyn Stage>>,
+    stages: Vec<(StageId, Box<dyn Stage>)>,
     reinject: Reinject,
     again: Batch,
     /// What is to be sent, a queue for each port.
@@ -42,24 +43,25 @@ impl Pipeline {
             stages: stages::pipeline(),
             reinject: Reinject::default(),
             again: Batch::new(),
-            queues: Queues::new(),
+            queues: Queues::default(),
         }
     }
 
     /// Takes a batch through all stages and settles it; then what was reinjected meanwhile. `batch`
     /// is empty afterwards.
     pub fn run(&mut self, batch: &mut Batch, turn: &mut Turn<'_>) {
-        self.fit_queues(turn);
+        self.fit(turn);
         self.pass(batch, 0, turn);
         self.run_reinjected(turn);
     }
 
     /// Lets the stages act on the time that has passed; about once a millisecond.
     pub fn tick(&mut self, turn: &mut Turn<'_>) {
-        self.fit_queues(turn);
+        self.fit(turn);
         let Pipeline { stages, reinject, queues, .. } = self;
         let mut cx = Pipeline::cx(reinject, queues, turn);
-        for stage in stages {
+        for (id, stage) in stages {
+            cx.counters.doing.set(Step::Stage(*id));
             stage.tick(&mut cx);
         }
         self.run_reinjected(turn);
@@ -67,15 +69,14 @@ impl Pipeline {
 
     /// Frames that wait in the stages and queues.
     pub fn held(&self) -> usize {
-        let stages: usize = self.stages.iter().map(|stage| stage.held()).sum();
-        let queues: usize = self.queues.iter().map(VecDeque::len).sum();
-        stages + queues + self.reinject.len()
+        let stages: usize = self.stages.iter().map(|(_, stage)| stage.held()).sum();
+        stages + self.queues.held() + self.reinject.len()
     }
 
     /// Ends what the stages hold and what is queued, before the worker does.
     pub fn close(&mut self, turn: &mut Turn<'_>) {
         let Pipeline { stages, reinject, queues, .. } = self;
-        for stage in stages {
+        for (_, stage) in stages {
             stage.close(&mut Pipeline::cx(reinject, queues, turn));
         }
         self.run_reinjected(turn);
@@ -88,22 +89,21 @@ impl Pipeline {
 
     /// A queue for each slot of a port; what waits for one beyond the last ends. For the others
     /// their worker sees to that when it closes them.
-    fn fit_queues(&mut self, turn: &mut Turn<'_>) {
-        let ports = turn.snapshot.ports.end();
-        for frame in self.queues.drain(ports.min(self.queues.len())..).flatten() {
+    pub fn fit(&mut self, turn: &mut Turn<'_>) {
+        self.queues.fit(turn.snapshot.ports.end(), |frame| {
             turn.counters.dropped(stages::port::GONE);
             frame.free(turn.pool);
-        }
-        self.queues.resize_with(ports, VecDeque::new);
+        });
     }
 
     fn pass(&mut self, batch: &mut Batch, entry: usize, turn: &mut Turn<'_>) {
         let Pipeline { stages, reinject, queues, .. } = self;
         let mut cx = Pipeline::cx(reinject, queues, turn);
-        for stage in &mut stages[entry..] {
+        for (id, stage) in &mut stages[entry..] {
             if batch.is_dead() {
                 break;
             }
+            cx.counters.doing.set(Step::Stage(*id));
             stage.process(batch, &mut cx);
         }
         settle::settle(batch, &mut cx);
@@ -144,7 +144,7 @@ impl Pipeline {
 
 impl std::fmt::Debug for Pipeline {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let names: Vec<_> = stages::STAGES.iter().take(self.stages.len()).map(|s| s.name).collect();
+        let names: Vec<_> = self.stages.iter().map(|(id, _)| id).collect();
         f.debug_struct("Pipeline").field("stages", &names).finish_non_exhaustive()
     }
 }

@@ -81,12 +81,18 @@ fn ports(report: &report::Ports) -> String {
             port.device.clone(),
             or_dash(&port.netns),
             port.mtu.to_string(),
-            port.core.to_string(),
+            cores(port),
             or_dash(&port.mac),
             port.mode.clone(),
         ]);
     }
     table.right(&["id", "mtu", "core"]).text()
+}
+
+/// The cores of a port's queues, in the queues' order.
+fn cores(port: &report::Port) -> String {
+    let cores: Vec<_> = port.queues.iter().map(|queue| queue.core.to_string()).collect();
+    cores.join(",")
 }
 
 fn routes(report: &report::Routes) -> String {
@@ -169,7 +175,9 @@ fn law(law: &report::Conservation) -> String {
 }
 
 fn workers(report: &report::Workers) -> String {
-    let mut table = Columns::new(["core", "mode", "received", "emitted", "dropped", "ports"]);
+    let mut table = Columns::new([
+        "core", "mode", "received", "emitted", "dropped", "handed", "taken", "ports",
+    ]);
     for worker in &report.workers {
         table.row([
             worker.core.to_string(),
@@ -177,13 +185,19 @@ fn workers(report: &report::Workers) -> String {
             worker.received.to_string(),
             worker.emitted.to_string(),
             worker.dropped.to_string(),
+            worker.handed_over.to_string(),
+            worker.taken_over.to_string(),
             worker.ports.join(" "),
         ]);
     }
-    let table = table.right(&["core", "received", "emitted", "dropped"]).text();
-    let report::Memory { chunks, unclaimed, huge_pages } = &report.memory;
+    let numbers = ["core", "received", "emitted", "dropped", "handed", "taken"];
+    let table = table.right(&numbers).text();
+    let report::Memory { chunks, unclaimed, pooled, with_ports, huge_pages } = &report.memory;
     let pages = if *huge_pages { "huge" } else { "ordinary" };
-    format!("{table}\n\nmemory: {chunks} chunks of 2 KiB, {unclaimed} unclaimed, {pages} pages")
+    format!(
+        "{table}\n\nmemory: {chunks} chunks of 2 KiB on {pages} pages, {unclaimed} unclaimed, {pooled} \
+         ready with workers, {with_ports} with ports"
+    )
 }
 
 fn or_dash(value: &Option<impl ToString>) -> String {

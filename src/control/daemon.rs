@@ -19,6 +19,7 @@ use super::privilege::{self, PrivilegeError};
 use super::reserve::ReserveError;
 use super::underlay::UnderlayError;
 use super::undo::Undo;
+use super::workers::WorkerError;
 use crate::config::Config;
 use crate::io::af_xdp::AfXdpError;
 use pipeline::frame::MemoryError;
@@ -47,12 +48,8 @@ pub enum DaemonError {
     Reserve(#[from] ReserveError),
     #[error(transparent)]
     Build(#[from] BuildError),
-    #[error("workers.cores: found {0} cores; this version runs one worker, name one core")]
-    Cores(usize),
-    #[error("worker on core {core}: {source}")]
-    Worker { core: usize, source: io::Error },
-    #[error("the worker on core {0} has ended; its log line above says why")]
-    WorkerEnded(usize),
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
     #[error("{doing}: {source}")]
     Io { doing: &'static str, source: io::Error },
 }
@@ -107,6 +104,7 @@ async fn serve(config: &Config, undo: &mut Undo, end: &mut End) -> Result<(), Da
     let socket = Socket::bind(&config.node.socket)?;
     let mut node = Node::start(config, undo).await?;
     let state = node.state();
+    let watched = state.clone();
     tracing::info!(
         "node {} is ready: uplinks {}, ports {}, peers {}; management socket {}",
         config.node.name,
@@ -120,7 +118,8 @@ async fn serve(config: &Config, undo: &mut Undo, end: &mut End) -> Result<(), Da
             let doing = "serving the management socket";
             result.map_err(|source| DaemonError::Io { doing, source })
         }
-        error = node.follow(config, undo) => Err(error),
+        never = node.follow(config, undo) => match never {},
+        error = watched.workers.watch(|id| watched.port_name(id)) => Err(error.into()),
         name = end.come() => {
             tracing::info!("{name}: stopping");
             Ok(())

@@ -12,23 +12,21 @@ use super::node::Node;
 use super::underlay::Sight;
 use super::undo::Undo;
 use crate::config::Config;
-use crate::io::absent::Absent;
-use crate::io::af_xdp::{Device, Match};
-use crate::io::{self, Port};
-use pipeline::frame::Link;
+use crate::io::af_xdp::Match;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often we look without being told to.
 const SAFETY: Duration = Duration::from_secs(30);
-/// How often we see after the workers, and ask for next hops that don't answer.
+/// How often we ask for next hops that don't answer.
 const TICK: Duration = Duration::from_secs(1);
 /// How soon a look is tried again that has failed.
 const RETRY: Duration = Duration::from_millis(100);
 
 impl Node {
-    /// Follows the underlay until a worker ends.
-    pub async fn follow(&mut self, config: &Config, undo: &mut Undo) -> DaemonError {
+    /// Follows the underlay for good.
+    pub async fn follow(&mut self, config: &Config, undo: &mut Undo) -> Infallible {
         let mut due = Instant::now() + SAFETY;
         loop {
             let rest = TICK.min(due.saturating_duration_since(Instant::now()));
@@ -39,9 +37,6 @@ impl Node {
                 }),
                 () = tokio::time::sleep(rest) => Changes::default(),
             };
-            if let Some(worker) = undo.workers().find(|worker| worker.is_finished()) {
-                return DaemonError::WorkerEnded(worker.core().unwrap_or_default());
-            }
             if Instant::now() >= due {
                 changes = Changes::everything("seen at a look without an event");
                 due = Instant::now() + SAFETY;
@@ -61,7 +56,7 @@ impl Node {
         why: &Changes,
     ) -> Result<(), DaemonError> {
         if why.is_beyond_neighbours() {
-            self.look_at_underlay(config, undo, why).await?;
+            self.look_at_underlay(config, why).await?;
         }
         let snapshot = self.state.snapshot.load_full();
         let whole = why.is_beyond_neighbours() || why.incomplete.is_some();
@@ -76,7 +71,6 @@ impl Node {
     async fn look_at_underlay(
         &mut self,
         config: &Config,
-        undo: &mut Undo,
         why: &Changes,
     ) -> Result<(), DaemonError> {
         let before = self.facts.uplinks.clone();
@@ -84,8 +78,8 @@ impl Node {
         for (i, sight) in self.underlay.look(why).await?.into_iter().enumerate() {
             match sight {
                 Sight::Same => self.facts.uplinks[i].follow(&self.underlay.uplinks[i].link),
-                Sight::Gone => self.lose(i, undo, why).await?,
-                Sight::New(link) => is_new |= self.regain(i, link, config, undo, why).await?,
+                Sight::Gone => self.lose(i, why).await,
+                Sight::New(link) => is_new |= self.regain(i, link, config, why).await?,
             }
         }
         self.underlay.refresh_addresses(why).await?;
@@ -109,17 +103,15 @@ impl Node {
     }
 
     /// An uplink's device is gone.
-    async fn lose(&mut self, uplink: usize, undo: &Undo, why: &Changes) -> Result<(), DaemonError> {
+    async fn lose(&mut self, uplink: usize, why: &Changes) {
         let device = &self.underlay.uplinks[uplink].device;
         tracing::warn!(
             "uplink {device}: the device is gone; what would leave by it is dropped until there is a \
              device {device} again; {why}"
         );
-        let absent = Absent::new(Link::Ethernet)
-            .map_err(|source| DaemonError::Io { doing: "making a port that is absent", source })?;
         self.underlay.uplinks[uplink].is_taken = false;
-        self.put(uplink, Box::new(absent), None, undo).await;
-        Ok(())
+        self.uplinks[uplink] = None;
+        self.state.workers.suspend(build::port_id(uplink)).await;
     }
 
     /// There is a device for an uplink that had none, or has another one now; whether it could be
@@ -129,15 +121,14 @@ impl Node {
         i: usize,
         link: LinkFacts,
         config: &Config,
-        undo: &Undo,
         why: &Changes,
     ) -> Result<bool, DaemonError> {
         if self.underlay.uplinks[i].is_taken {
-            self.lose(i, undo, why).await?;
+            self.lose(i, why).await;
         }
         let uplink = &mut self.underlay.uplinks[i];
-        let port = match devices::open_uplink(&config.uplink[i], &link.name, &self.umem) {
-            Ok(port) => port,
+        let ports = match devices::open_uplink(&config.uplink[i], &link.name, &self.umem) {
+            Ok(ports) => ports,
             Err(error) => {
                 let complaint = error.to_string();
                 if uplink.complaint.as_ref() != Some(&complaint) {
@@ -147,33 +138,16 @@ impl Node {
                 return Ok(false);
             }
         };
-        tracing::info!("uplink {}: taken again, {}; {why}", uplink.device, port.describe());
         uplink.complaint = None;
         uplink.is_taken = true;
-        self.facts.uplinks[i] = UplinkFacts::new(&port, &link);
+        self.facts.uplinks[i] = UplinkFacts::new(&ports[0], &link);
         uplink.link = link;
-        let device = port.device().clone();
-        self.put(i, Box::new(port), Some(device), undo).await;
+        self.uplinks[i] = Some(ports[0].device().clone());
+        let queues = devices::boxed(ports);
+        let mode = devices::mode(&queues);
+        tracing::info!("uplink {}: taken again, {mode}; {why}", uplink.device);
+        self.state.workers.add(build::port_id(i), queues)?;
         Ok(true)
-    }
-
-    /// Gives the worker another port for an uplink, and waits until the kernel has let go of the old
-    /// one.
-    async fn put(
-        &mut self,
-        uplink: usize,
-        port: Box<dyn io::Port>,
-        device: Option<Arc<Device>>,
-        undo: &Undo,
-    ) {
-        self.uplinks[uplink] = device;
-        let id = build::port_id(uplink);
-        let owner = undo.workers().find(|worker| worker.has(id));
-        let old = owner.expect("each uplink has a worker").replace(id, port);
-        if let Ok(old) = old.await {
-            // Without an answer the worker has ended, which is noticed elsewhere.
-            let _ = tokio::task::spawn_blocking(|| drop(old)).await;
-        }
     }
 
     /// Has the uplinks' XDP programs take the tunnels' packets to our addresses. By which uplink a

@@ -24,6 +24,7 @@ pub mod reserve;
 pub mod state;
 pub mod underlay;
 pub mod undo;
+pub mod workers;
 
 /// Where a daemon listens when its config doesn't say.
 pub const DEFAULT_SOCKET: &str = "/run/cableway/cableway.sock";

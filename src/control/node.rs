@@ -5,13 +5,13 @@ use super::daemon::DaemonError;
 use super::devices;
 use super::netlink::{Events, Netlink};
 use super::reserve::Reserved;
-use super::state::{PortFacts, State, WorkerFacts};
+use super::state::{PortFacts, State};
 use super::underlay::Underlay;
 use super::undo::Undo;
-use crate::config::{self, Config};
+use super::workers::Workers;
+use crate::config::Config;
 use crate::io::Port;
 use crate::io::af_xdp::{Device, Umem};
-use crate::worker::{self, Mode, Pacing};
 use arc_swap::ArcSwap;
 use pipeline::frame::Memory;
 use pipeline::snapshot::{PortId, Role, Snapshot};
@@ -45,7 +45,7 @@ pub struct Node {
 /// Ports that are open, not yet at work.
 #[derive(Default)]
 struct Ports {
-    ports: Vec<(PortId, Box<dyn Port>)>,
+    ports: Vec<(PortId, Vec<Box<dyn Port>>)>,
     about: Vec<PortFacts>,
     uplinks: Vec<Option<Arc<Device>>>,
     facts: Facts,
@@ -57,9 +57,6 @@ impl Node {
     /// # Errors
     /// When a step fails; `undo` then knows what had been done.
     pub async fn start(config: &Config, undo: &mut Undo) -> Result<Node, DaemonError> {
-        if config.workers.cores.len() != 1 {
-            return Err(DaemonError::Cores(config.workers.cores.len()));
-        }
         let memory = Memory::new(config.memory.chunks.get(), config.memory.huge_pages)?;
         let netlink = Netlink::connect(None)?;
         // Before anything is asked for, so that no change between is missed.
@@ -111,17 +108,18 @@ impl Ports {
         umem: &Arc<Umem>,
     ) -> Result<(), DaemonError> {
         for (uplink, found) in config.uplink.iter().zip(&underlay.uplinks) {
-            let port = devices::open_uplink(uplink, &found.link.name, umem)?;
-            self.facts.uplinks.push(UplinkFacts::new(&port, &found.link));
-            self.uplinks.push(Some(port.device().clone()));
+            let ports = devices::open_uplink(uplink, &found.link.name, umem)?;
+            self.facts.uplinks.push(UplinkFacts::new(&ports[0], &found.link));
+            self.uplinks.push(Some(ports[0].device().clone()));
+            let queues = devices::boxed(ports);
             let about = PortFacts {
                 kind: "af_xdp".to_owned(),
                 device: uplink.device.to_string(),
                 netns: None,
                 addresses: found.addresses.clone(),
-                mode: port.describe(),
+                mode: devices::mode(&queues),
             };
-            self.add(Box::new(port), about);
+            self.add(queues, about);
         }
         Ok(())
     }
@@ -135,15 +133,15 @@ impl Ports {
         for port in &config.port {
             let opened = devices::open_port(config, port, umem, undo).await?;
             self.facts.ports.push(opened.facts);
-            self.add(opened.port, opened.about);
+            self.add(opened.queues, opened.about);
         }
         Ok(())
     }
 
-    fn add(&mut self, port: Box<dyn Port>, about: PortFacts) {
+    fn add(&mut self, queues: Vec<Box<dyn Port>>, about: PortFacts) {
         tracing::info!("device {}: {}", about.device, about.mode);
         let id = build::port_id(self.ports.len());
-        self.ports.push((id, port));
+        self.ports.push((id, queues));
         self.about.push(about);
     }
 }
@@ -191,41 +189,29 @@ async fn resolve(
     Ok(unknown)
 }
 
-/// Starts the worker.
+/// Starts the workers and gives them the ports.
 fn work(
     config: &Config,
     memory: &'static Memory,
     built: Built,
-    ports: Vec<(PortId, Box<dyn Port>)>,
+    ports: Vec<(PortId, Vec<Box<dyn Port>>)>,
     about: Vec<PortFacts>,
     undo: &mut Undo,
 ) -> Result<Arc<State>, DaemonError> {
-    let core = config.workers.cores[0].get() as usize;
     let snapshot = Arc::new(ArcSwap::from_pointee(built.snapshot));
-    let (mode, name) = match config.workers.mode {
-        config::Mode::Poll => (Mode::Poll, "poll"),
-        config::Mode::Adaptive => (Mode::Adaptive, "adaptive"),
-        config::Mode::Interrupt => (Mode::Interrupt, "interrupt"),
-    };
-    let pacing = Pacing { mode, spin: config.workers.spin() };
     let epoch = Instant::now();
-    let thread = format!("cableway-{core}");
-    let handle = worker::spawn(&thread, Some(core), pacing, memory, snapshot.clone(), ports)
-        .map_err(|source| DaemonError::Worker { core, source })?;
-    let facts = WorkerFacts {
-        core,
-        mode: name.to_owned(),
-        stats: handle.stats.clone(),
-        ports: handle.ports().clone(),
-    };
-    undo.worker(handle);
+    let workers = Workers::start(&config.workers, memory, snapshot.clone(), epoch)?;
+    undo.workers(&workers);
+    for (id, queues) in ports {
+        workers.add(id, queues)?;
+    }
     Ok(Arc::new(State {
         node: config.node.name.to_string(),
         snapshot,
         routes: built.routes,
         ports: about,
         vteps: built.vteps,
-        workers: vec![facts],
+        workers,
         memory,
         epoch,
     }))

@@ -100,7 +100,7 @@ pub struct Port {
     pub mtu: usize,
     /// Addresses of its stations; of an uplink ours.
     pub addresses: Vec<IpAddr>,
-    /// The core whose worker serves it.
+    /// The core whose worker serves it; the first queue if there are several.
     pub core: usize,
     /// How it works on this machine, for people.
     pub mode: String,
@@ -113,6 +113,35 @@ pub struct Port {
     /// Bytes sent, link-layer header included.
     pub tx_bytes: u64,
     /// Errors of the device.
+    pub errors: u64,
+    /// The last of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// Its queues, whose numbers add up to those above.
+    #[serde(default)]
+    pub queues: Vec<Queue>,
+}
+
+/// A queue of a port. One worker owns it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queue {
+    /// Its number with the device.
+    pub number: usize,
+    /// The core whose worker owns it.
+    pub core: usize,
+    /// Frames received.
+    pub rx_frames: u64,
+    /// Bytes received, link-layer header included.
+    pub rx_bytes: u64,
+    /// Frames sent.
+    pub tx_frames: u64,
+    /// Bytes sent, link-layer header included.
+    pub tx_bytes: u64,
+    /// Frames to be sent by it that other workers handed over.
+    pub taken_over: u64,
+    /// Chunks of packet memory that it holds, as of a second ago.
+    pub chunks: u64,
+    /// Errors.
     pub errors: u64,
     /// The last of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -261,7 +290,7 @@ pub struct Conservation {
     pub replicated: u64,
     /// Frames that ports took.
     pub emitted: u64,
-    /// Frames that wait now.
+    /// Frames that wait now, those on their way from one worker to another included.
     pub held: u64,
     /// Frames that coalescing put into others.
     pub merged: u64,
@@ -298,6 +327,12 @@ pub struct Worker {
     pub emitted: u64,
     /// Frames that it dropped.
     pub dropped: u64,
+    /// Frames that it gave to other workers, who own a queue of the port.
+    #[serde(default)]
+    pub handed_over: u64,
+    /// Frames that other workers gave it.
+    #[serde(default)]
+    pub taken_over: u64,
 }
 
 /// The frames' memory.
@@ -307,6 +342,12 @@ pub struct Memory {
     pub chunks: u32,
     /// Those in nobody's hands.
     pub unclaimed: usize,
+    /// Those that workers have ready, as of a second ago.
+    #[serde(default)]
+    pub pooled: u64,
+    /// Those that ports hold or have lent to the kernel, as of a second ago. Frames hold the rest.
+    #[serde(default)]
+    pub with_ports: u64,
     /// Whether reserved huge pages back it.
     pub huge_pages: bool,
 }

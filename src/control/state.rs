@@ -1,7 +1,8 @@
 //! What the control side keeps while the daemon runs, and what it tells of it.
 
 use super::report;
-use crate::worker::{Counted, PortStats, Stats};
+use super::workers::{QueueFacts, Workers};
+use crate::io::KernelDrop;
 use arc_swap::ArcSwap;
 use encap::wire::Mac;
 use ipnet::IpNet;
@@ -26,8 +27,8 @@ pub struct State {
     pub ports: Vec<PortFacts>,
     /// MACs of the peers' VTEPs, in the snapshot's order.
     pub vteps: Vec<Mac>,
-    /// The workers, in the config's order.
-    pub workers: Vec<WorkerFacts>,
+    /// The workers and the queues that they own.
+    pub workers: Arc<Workers>,
     /// The frames' memory.
     pub memory: &'static Memory,
     /// When the workers' clocks began.
@@ -76,25 +77,6 @@ pub struct PortFacts {
     pub mode: String,
 }
 
-/// A worker, as far as it is told about.
-#[derive(Debug)]
-pub struct WorkerFacts {
-    /// Its core.
-    pub core: usize,
-    /// `poll`, `adaptive` or `interrupt`.
-    pub mode: String,
-    /// Its counters.
-    pub stats: Arc<Stats>,
-    /// Its ports and what is counted of them.
-    pub ports: Counted,
-}
-
-impl WorkerFacts {
-    fn ports(&self) -> Vec<(PortId, Arc<PortStats>)> {
-        self.ports.lock().unwrap_or_else(|e| e.into_inner()).clone()
-    }
-}
-
 impl State {
     /// `/v1/ready`
     pub fn ready(&self) -> report::Ready {
@@ -109,20 +91,30 @@ impl State {
     /// `/v1/show/ports`
     pub fn ports(&self) -> report::Ports {
         let snapshot = self.snapshot.load();
+        let queues = self.workers.queues();
         let ports = snapshot.ports.iter().zip(&self.ports).enumerate();
         let ports = ports.filter_map(|(i, (info, facts))| {
             let id = PortId(u16::try_from(i).ok()?);
-            let (core, stats) = self.counted(id)?;
-            Some(port(id, info, facts, core, &stats))
+            let queues = queues.iter().filter(|queue| queue.port == id);
+            Some(port(id, info, facts, queues.map(|queue| self.queue(queue)).collect()))
         });
         report::Ports { ports: ports.collect() }
     }
 
-    fn counted(&self, id: PortId) -> Option<(usize, Arc<PortStats>)> {
-        self.workers.iter().find_map(|worker| {
-            let (_, stats) = worker.ports().into_iter().find(|(port, _)| *port == id)?;
-            Some((worker.core, stats))
-        })
+    fn queue(&self, facts: &QueueFacts) -> report::Queue {
+        let stats = &facts.stats;
+        report::Queue {
+            number: facts.queue,
+            core: self.workers.facts()[facts.owner].core,
+            rx_frames: stats.rx_frames.get(),
+            rx_bytes: stats.rx_bytes.get(),
+            tx_frames: stats.tx_frames.get(),
+            tx_bytes: stats.tx_bytes.get(),
+            taken_over: stats.taken.get(),
+            chunks: stats.chunks.get(),
+            errors: stats.errors.get(),
+            last_error: stats.last_error(),
+        }
     }
 
     /// `/v1/show/routes`
@@ -207,7 +199,7 @@ impl State {
             split: sum(|c| &c.split),
             replicated: sum(|c| &c.replicated),
             emitted: sum(|c| &c.emitted),
-            held: sum(|c| &c.held),
+            held: (sum(|c| &c.held) + sum(|c| &c.handed)).saturating_sub(sum(|c| &c.taken)),
             merged: sum(|c| &c.merged),
             dropped,
             balanced: false,
@@ -218,45 +210,64 @@ impl State {
     }
 
     fn sum(&self, count: impl Fn(&Counters) -> u64) -> u64 {
-        self.workers.iter().map(|worker| count(&worker.stats.counters)).sum()
+        self.workers.counters().map(count).sum()
     }
 
     fn kernel_drops(&self) -> Vec<report::KernelDrop> {
         let snapshot = self.snapshot.load();
-        let ports = self.workers.iter().flat_map(WorkerFacts::ports);
-        let drops = ports.flat_map(|(id, stats)| {
-            let port = port_name(&snapshot, id);
-            stats.kernel_drops().into_iter().map(move |drop| report::KernelDrop {
-                port: port.clone(),
-                reason: drop.name.to_owned(),
-                count: drop.count,
-            })
-        });
-        drops.collect()
+        let queues = self.workers.queues();
+        let mut drops: Vec<report::KernelDrop> = Vec::new();
+        for queue in &queues {
+            let port = port_name(&snapshot, queue.port);
+            for KernelDrop { name, count } in queue.stats.kernel_drops() {
+                // The queues of a port follow each other; what they share a name for is one.
+                let known = drops.iter_mut().rev().take_while(|drop| drop.port == port);
+                match known.into_iter().find(|drop| drop.reason == name) {
+                    Some(drop) => drop.count += count,
+                    None => drops.push(report::KernelDrop {
+                        port: port.clone(),
+                        reason: name.to_owned(),
+                        count,
+                    }),
+                }
+            }
+        }
+        drops
     }
 
     /// `/v1/show/workers`
     pub fn workers(&self) -> report::Workers {
         let snapshot = self.snapshot.load();
-        let workers = self.workers.iter().map(|worker| {
+        let queues = self.workers.queues();
+        let workers = self.workers.facts().iter().enumerate().map(|(i, worker)| {
             let counters = &worker.stats.counters;
+            let mut ports: Vec<_> = queues.iter().filter(|queue| queue.owner == i).collect();
+            ports.dedup_by_key(|queue| queue.port);
             report::Worker {
                 core: worker.core,
-                mode: worker.mode.clone(),
-                // The worker holds the other one for as long as its thread lives.
-                running: Arc::strong_count(&worker.stats) > 1,
-                ports: worker.ports().iter().map(|(id, _)| port_name(&snapshot, *id)).collect(),
+                mode: self.workers.mode().to_owned(),
+                running: self.workers.is_running(i),
+                ports: ports.iter().map(|queue| port_name(&snapshot, queue.port)).collect(),
                 received: counters.received.get(),
                 emitted: counters.emitted.get(),
                 dropped: counters.dropped_in_all(),
+                handed_over: counters.handed.get(),
+                taken_over: counters.taken.get(),
             }
         });
         let memory = report::Memory {
             chunks: self.memory.chunks(),
             unclaimed: self.memory.unclaimed(),
+            pooled: self.workers.pooled(),
+            with_ports: queues.iter().map(|queue| queue.stats.chunks.get()).sum(),
             huge_pages: self.memory.is_huge(),
         };
         report::Workers { workers: workers.collect(), memory }
+    }
+
+    /// What a port is called, if only by its number.
+    pub fn port_name(&self, id: PortId) -> String {
+        port_name(&self.snapshot.load(), id)
     }
 
     /// The workers' clock.
@@ -269,9 +280,9 @@ fn port(
     id: PortId,
     info: &PortInfo,
     facts: &PortFacts,
-    core: usize,
-    stats: &PortStats,
+    queues: Vec<report::Queue>,
 ) -> report::Port {
+    let sum = |count: fn(&report::Queue) -> u64| queues.iter().map(count).sum();
     let role = match info.role {
         Role::Pod => "pod",
         Role::Uplink => "uplink",
@@ -286,14 +297,15 @@ fn port(
         mac: (info.link == Link::Ethernet).then(|| info.mac.to_string()),
         mtu: info.mtu,
         addresses: facts.addresses.clone(),
-        core,
+        core: queues.first().map_or(0, |queue| queue.core),
         mode: facts.mode.clone(),
-        rx_frames: stats.rx_frames.get(),
-        rx_bytes: stats.rx_bytes.get(),
-        tx_frames: stats.tx_frames.get(),
-        tx_bytes: stats.tx_bytes.get(),
-        errors: stats.errors.get(),
-        last_error: stats.last_error(),
+        rx_frames: sum(|queue| queue.rx_frames),
+        rx_bytes: sum(|queue| queue.rx_bytes),
+        tx_frames: sum(|queue| queue.tx_frames),
+        tx_bytes: sum(|queue| queue.tx_bytes),
+        errors: sum(|queue| queue.errors),
+        last_error: queues.iter().find_map(|queue| queue.last_error.clone()),
+        queues,
     }
 }
 

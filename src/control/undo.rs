@@ -5,8 +5,9 @@
 //! it goes with the workers and with the process.
 
 use super::netlink::Netlink;
-use crate::worker::Handle;
+use super::workers::Workers;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// The list of what to undo.
 #[derive(Default)]
@@ -17,7 +18,7 @@ pub struct Undo {
 enum Step {
     Link { netlink: Netlink, index: u32 },
     Neighbour { netlink: Netlink, link: u32, address: IpAddr },
-    Worker(Handle),
+    Workers(Arc<Workers>),
 }
 
 impl Undo {
@@ -37,17 +38,9 @@ impl Undo {
         self.steps.retain(|step| !is_it(step));
     }
 
-    /// A worker was started: stop it, and close its ports with it.
-    pub fn worker(&mut self, handle: Handle) {
-        self.steps.push(Step::Worker(handle));
-    }
-
-    /// The workers that were started.
-    pub fn workers(&self) -> impl Iterator<Item = &Handle> {
-        self.steps.iter().filter_map(|step| match step {
-            Step::Worker(handle) => Some(handle),
-            _ => None,
-        })
+    /// Workers were started: stop them, and close their ports with them.
+    pub fn workers(&mut self, workers: &Arc<Workers>) {
+        self.steps.push(Step::Workers(workers.clone()));
     }
 
     /// Undoes everything. What fails is logged, and the rest undone.
@@ -60,7 +53,7 @@ impl Undo {
                 Step::Neighbour { netlink, link, address } => {
                     netlink.release_neighbour(link, address).await.map_err(|e| e.to_string())
                 }
-                Step::Worker(handle) => handle.stop().map_err(|e| format!("a worker: {e}")),
+                Step::Workers(workers) => workers.stop().map_err(|e| e.to_string()),
             };
             if let Err(error) = result {
                 tracing::warn!("while stopping: {error}");

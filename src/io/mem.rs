@@ -35,16 +35,16 @@ impl Port for MemPort {
         self.caps
     }
 
-    fn rx(&mut self, batch: &mut Batch, cx: &mut PortCx<'_>) -> io::Result<()> {
+    fn rx(&mut self, batch: &mut Batch, cx: &mut PortCx<'_>) -> io::Result<bool> {
         let mut input = self.input.lock().unwrap_or_else(|e| e.into_inner());
         while batch.room() > 0 {
-            let Some(bytes) = input.pop_front() else { break };
+            let Some(bytes) = input.pop_front() else { return Ok(false) };
             match Frame::copied(&bytes, cx.pool, cx.id) {
                 Some(frame) => batch.push(frame),
                 None => cx.refuse(pipeline::stages::port::NO_MEMORY),
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn tx(&mut self, queue: &mut VecDeque<Frame>, cx: &mut PortCx<'_>) -> io::Result<usize> {

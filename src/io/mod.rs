@@ -3,7 +3,6 @@
 //! One folder each; [`Port`] is all that the worker knows of them. System calls that need `unsafe`
 //! are in a folder's `sys.rs` and nowhere else.
 
-pub mod absent;
 pub mod af_xdp;
 pub mod device;
 pub mod mem;
@@ -18,7 +17,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::BorrowedFd;
 
-/// A device, or one queue of it, that receives and sends frames. Owned by one worker.
+/// One queue of a device, which receives and sends frames. Owned by one worker.
 pub trait Port: Send {
     /// What frames of this port start with.
     fn link(&self) -> Link;
@@ -27,40 +26,74 @@ pub trait Port: Send {
     fn caps(&self) -> Caps;
 
     /// Adds frames that have arrived to `batch`, at most [`Batch::room`]; never waits. Frames that it
-    /// must refuse it counts with [`PortCx::refuse`]. An error means that the device is gone.
-    fn rx(&mut self, batch: &mut Batch, cx: &mut PortCx<'_>) -> io::Result<()>;
+    /// must refuse it counts with [`PortCx::refuse`]. Returns whether there may be more; if not, what
+    /// comes later makes it [ready](Self::readiness) anew. An error means that the device is gone.
+    fn rx(&mut self, batch: &mut Batch, cx: &mut PortCx<'_>) -> io::Result<bool>;
 
     /// Sends from the front of `queue`; never waits. What does not fit now stays in it; what can never
     /// be sent is taken out and given to [`PortCx::discard`]. Returns how many frames were sent.
     fn tx(&mut self, queue: &mut VecDeque<Frame>, cx: &mut PortCx<'_>) -> io::Result<usize>;
 
-    /// Called each turn, also with nothing to send: reclaim what the kernel is done with, kick what it
-    /// has not begun.
+    /// Called each turn in which nothing is sent, for as long as something is [`pending`](Self::pending):
+    /// reclaim what the kernel is done with, kick what it has not begun.
     fn poll(&mut self, _cx: &mut PortCx<'_>) -> io::Result<()> {
         Ok(())
     }
 
-    /// Whether frames that were taken still wait for the kernel, so that [`poll`](Self::poll) must be
-    /// called again soon though nothing may arrive.
-    fn is_pending(&self) -> bool {
-        false
+    /// What is left of the frames that were taken.
+    fn pending(&self) -> Pending {
+        Pending::Nothing
     }
 
-    /// What becomes readable when there is something to receive; `None` for a port that must be asked.
+    /// What becomes readable when there is something to receive, by an edge for each arrival; `None` for
+    /// a port that must be asked.
     fn readiness(&self) -> Option<BorrowedFd<'_>> {
         None
     }
 
-    /// What the kernel dropped before us or after us, since the port was opened.
-    fn kernel_drops(&mut self) -> Vec<KernelDrop> {
-        Vec::new()
+    /// Whether asking it is a look at memory and no system call.
+    fn is_memory(&self) -> bool {
+        false
     }
 
-    /// How it works on this machine, for people: `native, copy`, `tun, 1 queue, TSO USO`.
+    /// Called about once a second: what need not be done sooner. An error means that the device is gone.
+    fn settle(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// What reads the kernel's counters of it, for whoever keeps them; called once. `None` where there
+    /// are none.
+    fn meter(&mut self) -> Option<Box<dyn Meter>> {
+        None
+    }
+
+    /// Chunks that it holds or has lent to the kernel.
+    fn chunks(&self) -> usize {
+        0
+    }
+
+    /// How it works on this machine, for people: `native XDP, copy`, `tun, TSO USO`.
     fn describe(&self) -> String;
 
     /// Gives back all chunks that it holds and stops; the device goes when the port is dropped.
     fn close(&mut self, _cx: &mut PortCx<'_>) {}
+}
+
+/// What a port still has to do with frames that it took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pending {
+    /// Nothing.
+    Nothing,
+    /// Their chunks come back some time.
+    Chunks,
+    /// They wait for the kernel, and [`Port::poll`] must be called again soon though nothing may arrive.
+    Frames,
+}
+
+/// Reads what the kernel counts of a port, on any thread, while the port is at work elsewhere.
+pub trait Meter: Send {
+    /// What the kernel dropped before us or after us, since the port was opened.
+    fn kernel_drops(&mut self) -> Vec<KernelDrop>;
 }
 
 /// A kernel counter of frames that never reached us or never left.

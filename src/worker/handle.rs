@@ -1,147 +1,179 @@
-//! A worker as the control side holds it: its thread, its counters, its commands.
+//! A worker as its [`Crew`](super::Crew) holds it: its thread, its counters, its commands.
 
+use super::closer::{Leaving, ToCloser};
+use super::hand::{Door, Hands};
 use super::pace::Pace;
-use super::{Pacing, Slot, Worker};
-use crate::io::{KernelDrop, Port};
+use super::stats::{PortStats, Stats};
+use super::{Slot, Way, Worker};
+use crate::io::Port;
 use arc_swap::ArcSwap;
-use mio::Waker;
-use pipeline::Pipeline;
-use pipeline::drops::{Counter, Counters};
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use pipeline::doing::Step;
 use pipeline::frame::{Batch, Memory, Pool};
+use pipeline::marks::Marks;
 use pipeline::snapshot::{PortId, Snapshot};
+use pipeline::{Pipeline, Turn};
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Instant;
-use tokio::sync::oneshot;
 
 /// What the control side asks of a worker.
-pub enum Command {
-    /// To take a port over.
-    Add(PortId, Box<dyn Port>, Arc<PortStats>),
-    /// To put another port in the place of one, to close that and hand it back.
-    Replace(PortId, Box<dyn Port>, oneshot::Sender<Box<dyn Port>>),
-    /// To close a port and hand it back.
-    Remove(PortId, oneshot::Sender<Box<dyn Port>>),
-    /// To close everything and end.
+pub(super) enum Command {
+    /// To serve a queue of a port, under this key.
+    Add { id: PortId, key: usize, port: Box<dyn Port>, stats: Arc<PortStats> },
+    /// To hand frames for this port to another worker.
+    Lead { id: PortId, to: usize },
+    /// To give its queues of a port away, and to forget the port.
+    Remove(PortId),
+    /// To end what others handed over for a port before they forgot it.
+    Purge(PortId),
+    /// To give all ports away and to end all frames, but to go on taking over.
+    Close,
+    /// To end.
     Stop,
 }
 
-/// What a worker counts. It alone writes; anyone reads.
-#[derive(Debug, Default)]
-pub struct Stats {
-    /// Frames, by what became of them.
-    pub counters: Counters,
-}
-
-/// What is counted of one port.
-#[derive(Debug, Default)]
-pub struct PortStats {
-    /// Frames received.
-    pub rx_frames: Counter,
-    /// Bytes received, link-layer header included.
-    pub rx_bytes: Counter,
-    /// Frames sent.
-    pub tx_frames: Counter,
-    /// Bytes sent, link-layer header included.
-    pub tx_bytes: Counter,
-    /// Errors of the device.
-    pub errors: Counter,
-    kernel: Mutex<Vec<KernelDrop>>,
-    last_error: Mutex<Option<String>>,
-}
-
-impl PortStats {
-    /// What the kernel dropped, as of the last look, about a second ago.
-    pub fn kernel_drops(&self) -> Vec<KernelDrop> {
-        self.kernel.lock().unwrap_or_else(|e| e.into_inner()).clone()
-    }
-
-    /// The last error of the device.
-    pub fn last_error(&self) -> Option<String> {
-        self.last_error.lock().unwrap_or_else(|e| e.into_inner()).clone()
-    }
-
-    pub(super) fn survey(&self, port: &mut dyn Port) {
-        *self.kernel.lock().unwrap_or_else(|e| e.into_inner()) = port.kernel_drops();
-    }
-
-    #[cold]
-    pub(super) fn fail(&self, error: &io::Error) {
-        self.errors.add(1);
-        *self.last_error.lock().unwrap_or_else(|e| e.into_inner()) = Some(error.to_string());
-    }
-}
-
-/// The ports of a worker and what is counted of them, as of now.
-pub type Counted = Arc<Mutex<Vec<(PortId, Arc<PortStats>)>>>;
-
-/// A running worker. Dropping the handle does not stop it; [`Handle::stop`] does.
+/// A running worker.
 pub struct Handle {
     /// Its counters.
     pub stats: Arc<Stats>,
     core: Option<usize>,
-    ports: Counted,
+    /// The ports under its keys.
+    keys: Vec<Option<PortId>>,
+    registry: Registry,
     commands: mpsc::Sender<Command>,
-    flag: Arc<AtomicBool>,
-    waker: Waker,
+    told: u64,
+    obeyed: Arc<AtomicU64>,
+    door: Arc<Door>,
     thread: JoinHandle<io::Result<()>>,
 }
 
 /// The worker's end of its handle.
 pub(super) struct Inside {
     pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
+    pub(super) door: Arc<Door>,
     commands: mpsc::Receiver<Command>,
-    flag: Arc<AtomicBool>,
+    obeyed: Arc<AtomicU64>,
 }
 
-/// Starts a worker on `core` (or wherever the scheduler puts it) with its first ports.
-///
-/// # Errors
-/// When the thread cannot be made or pinned, or a port cannot be watched. Nothing runs then.
-pub fn spawn(
-    name: &str,
-    core: Option<usize>,
-    pacing: Pacing,
-    memory: &'static Memory,
-    snapshot: Arc<ArcSwap<Snapshot>>,
-    ports: Vec<(PortId, Box<dyn Port>)>,
-) -> io::Result<Handle> {
-    let (mut pace, waker) = Pace::new(pacing)?;
-    let mut slots = Vec::with_capacity(ports.len());
-    for (at, (id, port)) in ports.into_iter().enumerate() {
-        pace.watch(port.as_ref(), at)?;
-        slots.push(Slot { id, port, stats: Arc::default() });
-    }
-    let known: Vec<_> = slots.iter().map(|slot| (slot.id, slot.stats.clone())).collect();
-    let stats = Arc::new(Stats::default());
-    let (sender, receiver) = mpsc::channel();
-    let flag = Arc::new(AtomicBool::new(false));
-    let inside = Inside { snapshot, commands: receiver, flag: flag.clone() };
-    let worker_stats = stats.clone();
-    let (ready, pinned) = mpsc::channel();
-    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-        let is_pinned = core.is_none_or(pin);
-        let _ = ready.send(is_pinned);
-        if !is_pinned {
-            return Ok(());
+/// What a worker is made with.
+pub(super) struct Outfit {
+    pub(super) core: Option<usize>,
+    pub(super) pace: Pace,
+    pub(super) hands: Hands,
+    pub(super) door: Arc<Door>,
+    pub(super) closer: ToCloser,
+    pub(super) memory: &'static Memory,
+    pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
+    pub(super) epoch: Instant,
+}
+
+impl Handle {
+    /// Starts a worker on its core (or wherever the scheduler puts it), without a port.
+    ///
+    /// # Errors
+    /// When the thread cannot be made or pinned. Nothing runs then.
+    pub(super) fn start(outfit: Outfit) -> io::Result<Handle> {
+        let Outfit { core, pace, door, snapshot, .. } = outfit;
+        let stats = Arc::new(Stats::default());
+        let (sender, commands) = mpsc::channel();
+        let obeyed = Arc::new(AtomicU64::new(0));
+        let inside = Inside { snapshot, door: door.clone(), commands, obeyed: obeyed.clone() };
+        let registry = pace.registry().try_clone()?;
+        let worker = Worker {
+            ports: Vec::new(),
+            ways: Vec::new(),
+            ready: Marks::default(),
+            pending: Marks::default(),
+            hands: outfit.hands,
+            pool: Pool::new(outfit.memory),
+            pipeline: Pipeline::new(),
+            batch: Batch::new(),
+            stats: stats.clone(),
+            closer: outfit.closer,
+            epoch: outfit.epoch,
+            now: 0,
+            next_tick: 0,
+            next_settle: 0,
+            first: 0,
+        };
+        let (ready, pinned) = mpsc::channel();
+        let name = core.map_or_else(|| "cableway".to_owned(), |core| format!("cableway-{core}"));
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            let is_pinned = core.is_none_or(pin);
+            let _ = ready.send(is_pinned);
+            if is_pinned { super::run(worker, inside, pace) } else { Ok(()) }
+        })?;
+        match pinned.recv() {
+            Ok(true) => {}
+            _ => return Err(io::Error::other(refused(core))),
         }
-        super::run(Worker::new(slots, memory, worker_stats), inside, pace)
-    })?;
-    match pinned.recv() {
-        Ok(true) => {}
-        _ => return Err(io::Error::other(refused(core))),
+        let (keys, told) = (Vec::new(), 0);
+        Ok(Handle { stats, core, keys, registry, commands: sender, told, obeyed, door, thread })
     }
-    Ok(Handle {
-        stats,
-        core,
-        ports: Arc::new(Mutex::new(known)),
-        commands: sender,
-        flag,
-        waker,
-        thread,
-    })
+
+    /// The core that it is pinned to.
+    pub fn core(&self) -> Option<usize> {
+        self.core
+    }
+
+    /// Queues that it serves.
+    pub fn queues(&self) -> usize {
+        self.keys.iter().flatten().count()
+    }
+
+    /// Whether its thread has ended, which it does on its own only after an error.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Whether it sleeps until something comes.
+    pub fn is_asleep(&self) -> bool {
+        self.door.bell.is_asleep()
+    }
+
+    /// Whether it has carried out all that it was told.
+    pub fn has_obeyed(&self) -> bool {
+        self.obeyed.load(Ordering::Acquire) == self.told
+    }
+
+    /// Begins to watch a queue that the worker is then to be given under the key that is returned.
+    pub(super) fn watch(&mut self, id: PortId, port: &dyn Port) -> io::Result<usize> {
+        let key = self.keys.iter().position(Option::is_none).unwrap_or(self.keys.len());
+        if let Some(fd) = port.readiness() {
+            let fd = fd.as_raw_fd();
+            self.registry.register(&mut SourceFd(&fd), Token(key), Interest::READABLE)?;
+        }
+        self.keys.resize(self.keys.len().max(key + 1), None);
+        self.keys[key] = Some(id);
+        Ok(key)
+    }
+
+    /// Frees the keys of a port that the worker was told to remove.
+    pub(super) fn forget(&mut self, id: PortId) {
+        self.keys.iter_mut().filter(|key| **key == Some(id)).for_each(|key| *key = None);
+    }
+
+    pub(super) fn tell(&mut self, command: Command) {
+        // A worker that has ended hears nothing, which its thread's result tells.
+        let _ = self.commands.send(command);
+        self.told += 1;
+        self.door.commands.raise();
+        self.door.call();
+    }
+
+    /// What its thread ended with.
+    pub(super) fn join(self) -> io::Result<()> {
+        self.thread.join().unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+            Err(io::Error::other(format!("panicked: {}", text.unwrap_or_default())))
+        })
+    }
 }
 
 /// Pins the calling thread; a core beyond those that we may use is not even tried.
@@ -161,113 +193,95 @@ fn refused(core: Option<usize>) -> String {
     )
 }
 
-impl Handle {
-    /// The core that it is pinned to.
-    pub fn core(&self) -> Option<usize> {
-        self.core
-    }
-
-    /// Its ports and what is counted of them. The list stays up to date.
-    pub fn ports(&self) -> &Counted {
-        &self.ports
-    }
-
-    /// Whether it has that port.
-    pub fn has(&self, id: PortId) -> bool {
-        let ports = self.ports.lock().unwrap_or_else(|e| e.into_inner());
-        ports.iter().any(|(port, _)| *port == id)
-    }
-
-    /// Whether its thread has ended, which it does on its own only after an error.
-    pub fn is_finished(&self) -> bool {
-        self.thread.is_finished()
-    }
-
-    /// Gives it a port.
-    pub fn add(&self, id: PortId, port: Box<dyn Port>) {
-        let stats = Arc::new(PortStats::default());
-        self.ports.lock().unwrap_or_else(|e| e.into_inner()).push((id, stats.clone()));
-        self.tell(Command::Add(id, port, stats));
-    }
-
-    /// Puts another device in the place of a port's; what was counted of it stays. The old one comes
-    /// back as with [`remove`](Self::remove).
-    pub fn replace(&self, id: PortId, port: Box<dyn Port>) -> oneshot::Receiver<Box<dyn Port>> {
-        let (back, old) = oneshot::channel();
-        self.tell(Command::Replace(id, port, back));
-        old
-    }
-
-    /// Takes a port away. It comes back closed, to be dropped by who can wait: the kernel takes its
-    /// time when a device goes. Nothing comes when the worker has no such port, or has ended.
-    pub fn remove(&self, id: PortId) -> oneshot::Receiver<Box<dyn Port>> {
-        self.ports.lock().unwrap_or_else(|e| e.into_inner()).retain(|(port, _)| *port != id);
-        let (back, port) = oneshot::channel();
-        self.tell(Command::Remove(id, back));
-        port
-    }
-
-    /// Ends it: frames are settled, chunks given back, devices closed.
-    ///
-    /// # Errors
-    /// What ended it earlier, if something did.
-    pub fn stop(self) -> io::Result<()> {
-        self.tell(Command::Stop);
-        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the worker panicked")))
-    }
-
-    fn tell(&self, command: Command) {
-        // A worker that has ended hears nothing, which `stop` reports.
-        let _ = self.commands.send(command);
-        self.flag.store(true, Ordering::Release);
-        let _ = self.waker.wake();
-    }
-}
-
 impl Inside {
     /// Whether there is a command. One relaxed load a turn.
-    pub(super) fn commanded(&self) -> bool {
-        self.flag.load(Ordering::Relaxed)
+    #[inline]
+    pub(super) fn is_commanded(&self) -> bool {
+        self.door.commands.is_raised()
     }
 
     /// Carries all commands out; whether the worker is to end.
     pub(super) fn obey(&self, worker: &mut Worker, pace: &mut Pace) -> io::Result<bool> {
-        self.flag.store(false, Ordering::Relaxed);
-        std::sync::atomic::fence(Ordering::Acquire);
+        self.door.commands.take();
+        worker.stats.counters.doing.set(Step::Obey);
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::Add(id, port, stats) => {
-                    pace.watch(port.as_ref(), id.index())?;
-                    worker.add(Slot { id, port, stats });
+                Command::Add { id, key, port, stats } => {
+                    pace.begin(port.as_ref());
+                    worker.add(id, key, port, stats);
                 }
-                Command::Replace(id, port, back) => {
-                    pace.watch(port.as_ref(), id.index())?;
-                    let _ = back.send(worker.replace(id, port));
+                Command::Lead { id, to } => worker.lead(id, Way::Other(to)),
+                Command::Remove(id) => {
+                    worker.remove(|slot| slot.id == id, pace)?;
+                    worker.forget(id);
                 }
-                Command::Remove(id, back) => {
-                    // Nobody waits for it any more: then it goes here.
-                    let _ = worker.remove(id).map(|port| back.send(port));
+                Command::Purge(id) => worker.purge(id),
+                Command::Close => {
+                    worker.remove(|_| true, pace)?;
+                    worker.close(&self.snapshot.load());
                 }
-                Command::Stop => return Ok(true),
+                Command::Stop => {
+                    worker.close(&self.snapshot.load());
+                    self.obeyed.fetch_add(1, Ordering::Release);
+                    return Ok(true);
+                }
             }
+            self.obeyed.fetch_add(1, Ordering::Release);
         }
         Ok(false)
     }
 }
 
 impl Worker {
-    pub(super) fn new(ports: Vec<Slot>, memory: &'static Memory, stats: Arc<Stats>) -> Worker {
-        Worker {
-            ports,
-            pool: Pool::new(memory),
-            pipeline: Pipeline::new(),
-            batch: Batch::new(),
-            stats,
-            epoch: Instant::now(),
-            now: 0,
-            next_tick: 0,
-            next_survey: 0,
-            first: 0,
+    fn add(&mut self, id: PortId, key: usize, port: Box<dyn Port>, stats: Arc<PortStats>) {
+        if self.ports.len() <= key {
+            self.ports.resize_with(key + 1, || None);
+            self.ready.fit(key + 1);
+            self.pending.fit(key + 1);
         }
+        self.ports[key] = Some(Slot { id, port, stats, heard: self.now, sent: 0 });
+        self.ready.set(key);
+        if !matches!(self.way(id), Way::Own(_)) {
+            self.lead(id, Way::Own(key));
+        }
+    }
+
+    /// Gives ports away to be closed; what is still queued for them is dropped.
+    fn remove(&mut self, which: impl Fn(&Slot) -> bool, pace: &mut Pace) -> io::Result<()> {
+        for key in 0..self.ports.len() {
+            let Some(slot) = self.ports[key].take_if(|slot| which(slot)) else { continue };
+            self.ready.clear(key);
+            self.pending.clear(key);
+            pace.end(slot.port.as_ref())?;
+            let Slot { id, port, stats, .. } = slot;
+            // Without a closer the process is at its end.
+            let _ = self.closer.send(Some(Leaving { id, port, stats }));
+        }
+        Ok(())
+    }
+
+    /// Forgets a port; what is still queued for it is dropped.
+    fn forget(&mut self, id: PortId) {
+        self.lead(id, Way::Nowhere);
+        self.discard(id);
+    }
+
+    /// Ends what others handed over for a port that is no more.
+    fn purge(&mut self, id: PortId) {
+        self.hands.look();
+        self.take_over();
+        self.discard(id);
+    }
+
+    /// Ends all frames and gives the chunks back.
+    fn close(&mut self, snapshot: &Snapshot) {
+        self.ways.clear();
+        self.hands.look();
+        self.take_over();
+        let Worker { pipeline, pool, stats, now, .. } = self;
+        pipeline.close(&mut Turn { snapshot, pool, counters: &stats.counters, now: *now });
+        stats.counters.held.set(0);
+        pool.flush();
+        stats.chunks.set(pool.idle() as u64);
     }
 }

@@ -1,21 +1,38 @@
 //! Workers: one loop each, pinned to a core, run to completion.
 //!
-//! [`Worker::turn`] is the whole data path on one page: load the snapshot, receive from the ports that
-//! are ready, run the stages, send. Between turns a worker paces itself ([`pace`]) and obeys its
-//! [`Handle`].
+//! [`Worker::turn`] is the whole data path on one page: take over what others hand us, receive from the
+//! ports that are ready, run the stages, send. Between turns a worker paces itself ([`pace`]) and obeys
+//! its [`Handle`]. A [`Crew`] is all workers of a process.
+//!
+//! A worker owns queues of devices: one owner each. It asks only those that are *ready*: a port
+//! becomes so by an edge of its readiness, and stays so until it was seen to have nothing left. One that is
+//! asked by a look at memory stays so for a while longer, as that costs less than to be told. For a
+//! port of which it owns no queue a worker hands frames over ([`hand`]).
 
+mod closer;
+mod crew;
+mod hand;
 mod handle;
 mod pace;
+mod stats;
 #[cfg(test)]
 mod tests;
 
-pub use handle::{Command, Counted, Handle, PortStats, Stats, spawn};
+pub use crew::{Crew, NewQueue, Plan};
+pub use handle::Handle;
 pub use pace::{Mode, Pacing};
+pub use stats::{PortStats, Stats};
 
-use crate::io::{Port, PortCx};
+use crate::io::{Pending, Port, PortCx};
+use closer::ToCloser;
+use hand::Hands;
+use handle::Inside;
 use pace::Pace;
+use pipeline::doing::Step;
 use pipeline::frame::{Batch, Pool};
+use pipeline::marks::Marks;
 use pipeline::snapshot::{PortId, Snapshot};
+use pipeline::stages::port::GONE;
 use pipeline::{Pipeline, Turn};
 use std::io;
 use std::sync::Arc;
@@ -23,20 +40,31 @@ use std::time::Instant;
 
 /// Time between two ticks of the stages, nanoseconds.
 const TICK: u64 = 1_000_000;
-/// Time between two looks at the kernel's own drop counters, nanoseconds.
-const SURVEY: u64 = 1_000_000_000;
+/// Time between two looks at what need not be done sooner, nanoseconds.
+const SETTLE: u64 = 1_000_000_000;
+/// How long a port that is asked by a look at memory stays ready after its last frame, nanoseconds.
+const WARM: u64 = 1_000_000;
 
 /// A worker's belongings.
 pub(crate) struct Worker {
-    ports: Vec<Slot>,
+    /// By key: where the control side put them.
+    ports: Vec<Option<Slot>>,
+    /// By port.
+    ways: Vec<Way>,
+    /// Keys of the ports to ask for frames.
+    ready: Marks,
+    /// Keys of the ports with something [`Pending`].
+    pending: Marks,
+    hands: Hands,
     pool: Pool,
     pipeline: Pipeline,
     batch: Batch,
     stats: Arc<Stats>,
+    closer: ToCloser,
     epoch: Instant,
     now: u64,
     next_tick: u64,
-    next_survey: u64,
+    next_settle: u64,
     /// Where the next turn begins to receive, so that no port is always first.
     first: usize,
 }
@@ -46,159 +74,220 @@ struct Slot {
     id: PortId,
     port: Box<dyn Port>,
     stats: Arc<PortStats>,
+    /// When it last had a frame for us.
+    heard: u64,
+    /// When it was last given something.
+    sent: u64,
+}
+
+/// How frames for a port leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// There is no such port, as far as we were told.
+    Nowhere,
+    /// By our own queue of it, under this key.
+    Own(usize),
+    /// By this other worker.
+    Other(usize),
 }
 
 impl Worker {
     /// One turn of the loop; whether there was anything to do.
-    fn turn(&mut self, snapshot: &Snapshot) -> bool {
+    fn turn(&mut self, snapshot: &Snapshot, inside: &Inside) -> bool {
         self.now = self.epoch.elapsed().as_nanos() as u64 + 1;
+        self.stats.turns.add(1);
+        self.with_pipeline(snapshot, Pipeline::fit);
+        let taken = self.take_over();
         let received = self.receive(snapshot);
         if self.now >= self.next_tick {
             self.tick(snapshot);
         }
-        let sent = self.send();
-        received + sent > 0
+        let sent = self.send(inside);
+        self.stats.counters.held.set(self.pipeline.held() as u64);
+        taken + received + sent > 0
     }
 
-    /// Receives from every port, in batches, and runs the stages over each.
+    /// Receives from every port that is ready, in batches, and runs the stages over each.
     fn receive(&mut self, snapshot: &Snapshot) -> usize {
-        let mut total = 0;
-        for i in 0..self.ports.len() {
-            let at = (self.first + i) % self.ports.len();
-            total += self.receive_from(at);
-            if self.batch.room() == 0 {
-                self.run(snapshot);
+        let (mut total, mut next_first) = (0, None);
+        for range in [self.first..self.ready.end(), 0..self.first] {
+            let mut at = range.start;
+            while let Some(key) = self.ready.next(at..range.end) {
+                at = key + 1;
+                next_first.get_or_insert(at);
+                total += self.receive_from(key);
+                if self.batch.room() == 0 {
+                    self.with_batch(snapshot);
+                }
             }
         }
-        self.first = (self.first + 1) % self.ports.len().max(1);
+        self.first = next_first.unwrap_or_default();
         if !self.batch.is_empty() {
-            self.run(snapshot);
+            self.with_batch(snapshot);
         }
         total
     }
 
-    fn receive_from(&mut self, at: usize) -> usize {
-        let slot = &mut self.ports[at];
-        let before = self.batch.len();
+    fn receive_from(&mut self, key: usize) -> usize {
+        let Some(slot) = &mut self.ports[key] else {
+            // Readiness of one that has left meanwhile.
+            self.ready.clear(key);
+            return 0;
+        };
         let counters = &self.stats.counters;
+        counters.doing.set(Step::Receive(slot.id));
+        let before = self.batch.len();
         let mut cx = PortCx { id: slot.id, pool: &mut self.pool, counters };
-        if let Err(error) = slot.port.rx(&mut self.batch, &mut cx) {
+        let more = slot.port.rx(&mut self.batch, &mut cx).unwrap_or_else(|error| {
             slot.stats.fail(&error);
-        }
+            false
+        });
         let n = self.batch.len() - before;
         if n > 0 {
             let bytes: usize = (before..self.batch.len()).map(|i| self.batch[i].len()).sum();
             counters.received.add(n as u64);
             slot.stats.rx_frames.add(n as u64);
             slot.stats.rx_bytes.add(bytes as u64);
+            slot.heard = self.now;
+        }
+        let warm = slot.port.is_memory() && self.now - slot.heard < WARM;
+        if !more && !warm && slot.port.readiness().is_some() {
+            self.ready.clear(key);
         }
         n
     }
 
-    fn run(&mut self, snapshot: &Snapshot) {
+    fn with_batch(&mut self, snapshot: &Snapshot) {
         let Worker { pipeline, batch, pool, stats, now, .. } = self;
         let mut turn = Turn { snapshot, pool, counters: &stats.counters, now: *now };
         pipeline.run(batch, &mut turn);
     }
 
+    fn with_pipeline(&mut self, snapshot: &Snapshot, f: impl FnOnce(&mut Pipeline, &mut Turn<'_>)) {
+        let Worker { pipeline, pool, stats, now, .. } = self;
+        f(pipeline, &mut Turn { snapshot, pool, counters: &stats.counters, now: *now });
+    }
+
     fn tick(&mut self, snapshot: &Snapshot) {
         self.next_tick = self.now + TICK;
-        let Worker { pipeline, pool, stats, now, .. } = self;
-        let mut turn = Turn { snapshot, pool, counters: &stats.counters, now: *now };
-        pipeline.tick(&mut turn);
-        if self.now >= self.next_survey {
-            self.next_survey = self.now + SURVEY;
-            for slot in &mut self.ports {
-                slot.stats.survey(slot.port.as_mut());
+        self.with_pipeline(snapshot, Pipeline::tick);
+        if self.now >= self.next_settle {
+            self.next_settle = self.now + SETTLE;
+            self.stats.chunks.set(self.pool.idle() as u64);
+            for slot in self.ports.iter_mut().flatten() {
+                if let Err(error) = slot.port.settle() {
+                    slot.stats.fail(&error);
+                }
+                slot.stats.chunks.set(slot.port.chunks() as u64);
             }
         }
     }
 
-    /// Gives every port what is queued for it.
-    fn send(&mut self) -> usize {
-        let Worker { ports, pipeline, pool, stats, .. } = self;
-        let mut total = 0;
-        for slot in ports {
-            let Some(queue) = pipeline.queues.get_mut(slot.id.index()) else { continue };
-            let mut cx = PortCx { id: slot.id, pool, counters: &stats.counters };
-            if queue.is_empty() {
-                if let Err(error) = slot.port.poll(&mut cx) {
-                    slot.stats.fail(&error);
-                }
-                continue;
-            }
-            let bytes: usize = queue.iter().map(|frame| frame.len()).sum();
-            match slot.port.tx(queue, &mut cx) {
-                Ok(sent) => {
-                    let left: usize = queue.iter().map(|frame| frame.len()).sum();
-                    stats.counters.emitted.add(sent as u64);
-                    slot.stats.tx_frames.add(sent as u64);
-                    slot.stats.tx_bytes.add((bytes - left) as u64);
-                    total += sent;
-                }
-                Err(error) => slot.stats.fail(&error),
+    /// Sends what is queued, by our own ports or by other workers.
+    fn send(&mut self, inside: &Inside) -> usize {
+        let (mut total, mut from) = (0, 0);
+        while let Some(id) = self.pipeline.queues.next_busy(from) {
+            from = id.index() + 1;
+            total += match self.way(id) {
+                Way::Own(key) => self.transmit(key),
+                Way::Other(worker) => self.hand_over(id, worker),
+                // Tables may name a port that we are only about to be told of.
+                Way::Nowhere if inside.is_commanded() => 0,
+                Way::Nowhere => self.discard(id),
             }
         }
-        self.stats.counters.held.set(self.pipeline.held() as u64);
+        self.hands.publish();
+        self.poll_pending();
         total
     }
 
-    fn add(&mut self, slot: Slot) {
-        self.ports.push(slot);
-    }
-
-    /// Goes on with another device as a port, and hands out what is over: the old one, closed, or the
-    /// new one when there is no such port. What is queued goes by the new one.
-    fn replace(&mut self, id: PortId, mut port: Box<dyn Port>) -> Box<dyn Port> {
-        let Worker { ports, pool, stats, .. } = self;
-        if let Some(slot) = ports.iter_mut().find(|slot| slot.id == id) {
-            std::mem::swap(&mut slot.port, &mut port);
-            port.close(&mut PortCx { id, pool, counters: &stats.counters });
+    fn transmit(&mut self, key: usize) -> usize {
+        let Worker { ports, pipeline, pool, stats, now, pending, .. } = self;
+        let Some(Some(slot)) = ports.get_mut(key) else { return 0 };
+        let Some(queue) = pipeline.queues.get_mut(slot.id) else { return 0 };
+        stats.counters.doing.set(Step::Send(slot.id));
+        let mut cx = PortCx { id: slot.id, pool, counters: &stats.counters };
+        let bytes: usize = queue.iter().map(|frame| frame.len()).sum();
+        let sent = match slot.port.tx(queue, &mut cx) {
+            Ok(sent) => sent,
+            Err(error) => {
+                slot.stats.fail(&error);
+                queue.drain(..).for_each(|frame| cx.discard(frame, GONE));
+                0
+            }
+        };
+        let left: usize = queue.iter().map(|frame| frame.len()).sum();
+        if sent > 0 {
+            stats.counters.emitted.add(sent as u64);
+            slot.stats.tx_frames.add(sent as u64);
+            slot.stats.tx_bytes.add((bytes - left) as u64);
         }
-        port
+        slot.sent = *now;
+        if slot.port.pending() != Pending::Nothing {
+            pending.set(key);
+        }
+        sent
     }
 
-    /// Closes a port and hands it out; what is still queued for it is dropped.
-    fn remove(&mut self, id: PortId) -> Option<Box<dyn Port>> {
-        let Worker { ports, pipeline, pool, stats, .. } = self;
+    /// Lets ports finish what they were given in an earlier turn.
+    fn poll_pending(&mut self) {
+        let Worker { ports, pool, stats, now, pending, .. } = self;
+        let mut from = 0;
+        while let Some(key) = pending.next(from..pending.end()) {
+            from = key + 1;
+            let slot = ports[key].as_mut().filter(|slot| slot.port.pending() != Pending::Nothing);
+            let Some(slot) = slot else {
+                pending.clear(key);
+                continue;
+            };
+            if slot.sent == *now {
+                continue;
+            }
+            let mut cx = PortCx { id: slot.id, pool, counters: &stats.counters };
+            if let Err(error) = slot.port.poll(&mut cx) {
+                slot.stats.fail(&error);
+            }
+        }
+    }
+
+    fn way(&self, id: PortId) -> Way {
+        self.ways.get(id.index()).copied().unwrap_or(Way::Nowhere)
+    }
+
+    fn lead(&mut self, id: PortId, way: Way) {
+        if self.ways.len() <= id.index() {
+            self.ways.resize(id.index() + 1, Way::Nowhere);
+        }
+        self.ways[id.index()] = way;
+    }
+
+    /// Ends what is queued for a port.
+    fn discard(&mut self, id: PortId) -> usize {
+        let Worker { pipeline, pool, stats, .. } = self;
         let mut cx = PortCx { id, pool, counters: &stats.counters };
-        let queue = pipeline.queues.get_mut(id.index());
-        for frame in queue.into_iter().flat_map(|queue| queue.drain(..)) {
-            cx.discard(frame, pipeline::stages::port::GONE);
-        }
-        let at = ports.iter().position(|slot| slot.id == id)?;
-        let mut port = ports.swap_remove(at).port;
-        port.close(&mut cx);
-        Some(port)
-    }
-
-    /// Ends all frames and gives all ports' chunks back.
-    fn close(&mut self, snapshot: &Snapshot) {
-        let Worker { pipeline, pool, stats, now, ports, .. } = self;
-        let mut turn = Turn { snapshot, pool, counters: &stats.counters, now: *now };
-        pipeline.close(&mut turn);
-        for slot in ports.iter_mut() {
-            slot.port.close(&mut PortCx { id: slot.id, pool, counters: &stats.counters });
-        }
-        stats.counters.held.set(0);
+        let queue = pipeline.queues.get_mut(id);
+        queue.into_iter().flat_map(|queue| queue.drain(..)).for_each(|f| cx.discard(f, GONE));
+        0
     }
 
     /// Whether something waits that only time or another turn can move.
     fn is_waiting(&self) -> bool {
-        self.pipeline.held() > 0 || self.ports.iter().any(|slot| slot.port.is_pending())
+        let frames = |slot: &Slot| slot.port.pending() == Pending::Frames;
+        self.pipeline.held() > 0 || self.ports.iter().flatten().any(frames)
     }
 }
 
 /// The loop of a worker's thread.
-fn run(mut worker: Worker, handle: handle::Inside, mut pace: Pace) -> io::Result<()> {
-    let mut cache = arc_swap::Cache::new(handle.snapshot.clone());
+fn run(mut worker: Worker, inside: Inside, mut pace: Pace) -> io::Result<()> {
+    let mut cache = arc_swap::Cache::new(inside.snapshot.clone());
     loop {
-        let busy = worker.turn(cache.load());
-        if handle.commanded() && handle.obey(&mut worker, &mut pace)? {
-            break;
+        // In this order: see `hand`.
+        worker.hands.look();
+        if inside.is_commanded() && inside.obey(&mut worker, &mut pace)? {
+            return Ok(());
         }
-        pace.pause(busy, &mut worker)?;
+        let busy = worker.turn(cache.load(), &inside);
+        worker.stats.counters.doing.set(Step::Pause);
+        pace.pause(busy, &mut worker, &inside)?;
     }
-    worker.close(cache.load());
-    Ok(())
 }

@@ -1,9 +1,10 @@
 //! What a worker does between two turns: nothing, or sleep until a port has something.
 
 use super::Worker;
+use super::handle::Inside;
 use crate::io::Port;
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Poll, Registry, Token, Waker};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
@@ -39,71 +40,109 @@ impl Default for Pacing {
 const SLEEP: Duration = Duration::from_millis(500);
 /// Longest sleep while frames wait for a neighbour or for room in a port.
 const NAP: Duration = Duration::from_millis(1);
-/// The token of the waker; ports have the ones below it.
+/// Time between two looks for readiness of a busy worker, nanoseconds: how much later it learns of a
+/// port that was quiet.
+const LOOK: u64 = 20_000;
+/// Ports that one look tells of; the next look tells of the others.
+const EVENTS: usize = 128;
+/// The token of the waker; ports have their keys.
 const WAKE: Token = Token(usize::MAX);
 
+/// What a worker waits with.
 pub(super) struct Pace {
     pacing: Pacing,
     poll: Poll,
     events: Events,
-    /// A port without readiness must be asked: then a sleep is never longer than a nap.
-    must_ask: bool,
+    /// Ports without readiness, which must be asked: with one a sleep is never longer than a nap.
+    must_ask: usize,
     idle_since: Option<Instant>,
+    /// When a busy worker looks for readiness again, in nanoseconds of its clock.
+    next_look: u64,
 }
 
 impl Pace {
     pub(super) fn new(pacing: Pacing) -> io::Result<(Pace, Waker)> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKE)?;
-        let events = Events::with_capacity(64);
-        let pace = Pace { pacing, poll, events, must_ask: false, idle_since: None };
+        let events = Events::with_capacity(EVENTS);
+        let pace = Pace { pacing, poll, events, must_ask: 0, idle_since: None, next_look: 0 };
         Ok((pace, waker))
     }
 
-    /// Begins to watch a port.
-    pub(super) fn watch(&mut self, port: &dyn Port, at: usize) -> io::Result<()> {
+    /// Where ports are registered, their keys as tokens.
+    pub(super) fn registry(&self) -> &Registry {
+        self.poll.registry()
+    }
+
+    /// There is a port more, registered if it has readiness.
+    pub(super) fn begin(&mut self, port: &dyn Port) {
+        self.must_ask += usize::from(port.readiness().is_none());
+    }
+
+    /// A port goes.
+    pub(super) fn end(&mut self, port: &dyn Port) -> io::Result<()> {
         match port.readiness() {
-            Some(fd) => {
-                let fd = fd.as_raw_fd();
-                self.poll.registry().register(&mut SourceFd(&fd), Token(at), Interest::READABLE)
-            }
+            Some(fd) => self.poll.registry().deregister(&mut SourceFd(&fd.as_raw_fd())),
             None => {
-                self.must_ask = true;
+                self.must_ask -= 1;
                 Ok(())
             }
         }
     }
 
-    /// Waits, or does not, before the next turn.
-    pub(super) fn pause(&mut self, busy: bool, worker: &mut Worker) -> io::Result<()> {
+    /// Waits, or does not, before the next turn; learns which ports are ready.
+    pub(super) fn pause(
+        &mut self,
+        busy: bool,
+        worker: &mut Worker,
+        inside: &Inside,
+    ) -> io::Result<()> {
         if busy {
             self.idle_since = None;
+            if worker.now >= self.next_look {
+                self.next_look = worker.now + LOOK;
+                self.look(worker, Duration::ZERO)?;
+            }
             return Ok(());
         }
-        match self.pacing.mode {
-            Mode::Poll => {
-                std::hint::spin_loop();
-                return Ok(());
-            }
+        let spins = match self.pacing.mode {
+            Mode::Poll => true,
             Mode::Adaptive => {
                 let since = *self.idle_since.get_or_insert_with(Instant::now);
-                if since.elapsed() < self.pacing.spin {
-                    std::hint::spin_loop();
-                    return Ok(());
-                }
+                since.elapsed() < self.pacing.spin
             }
-            Mode::Interrupt => {}
-        }
-        self.sleep(worker)
+            Mode::Interrupt => false,
+        };
+        if spins { self.look(worker, Duration::ZERO) } else { self.sleep(worker, inside) }
     }
 
-    /// Sleeps until a port is ready. Readiness is edge-triggered: what arrives between the last turn and
-    /// the sleep has made its edge already, and ends the sleep at once.
-    fn sleep(&mut self, worker: &mut Worker) -> io::Result<()> {
-        let most = if self.must_ask || worker.is_waiting() { NAP } else { SLEEP };
-        match self.poll.poll(&mut self.events, Some(most)) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
-            _ => Ok(()),
+    /// Sleeps until a port is ready or somebody calls. Readiness is edge-triggered: what arrives between
+    /// the last turn and the sleep has made its edge already, and ends the sleep at once.
+    fn sleep(&mut self, worker: &mut Worker, inside: &Inside) -> io::Result<()> {
+        let most = if self.must_ask > 0 || worker.is_waiting() { NAP } else { SLEEP };
+        let bell = &inside.door.bell;
+        bell.doze();
+        // Once more, now that those who have something for us will find us asleep.
+        let most =
+            if worker.hands.is_empty() && !inside.is_commanded() { most } else { Duration::ZERO };
+        let result = self.look(worker, most);
+        bell.rise();
+        result
+    }
+
+    /// Marks the ports that have become ready; waits for one for `most`.
+    fn look(&mut self, worker: &mut Worker, most: Duration) -> io::Result<()> {
+        if let Err(error) = self.poll.poll(&mut self.events, Some(most)) {
+            let interrupted = error.kind() == io::ErrorKind::Interrupted;
+            return if interrupted { Ok(()) } else { Err(error) };
         }
+        for event in &self.events {
+            // Not the waker's, nor of a port that has left, or is registered and not with us yet.
+            let Token(key) = event.token();
+            if worker.ports.get(key).is_some_and(Option::is_some) {
+                worker.ready.set(key);
+            }
+        }
+        Ok(())
     }
 }

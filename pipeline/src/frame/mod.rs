@@ -6,6 +6,7 @@
 //!  Pool     a worker's free list of chunks
 //!  Frame    head chunk + chain of further chunks + Meta
 //!  Batch    up to 64 Frames and a mask of those still alive
+//!  ring     hands Frames from one worker to another
 //!
 //!  head chunk     |<---- headroom ---->|<-------- head() -------->|<-- tailroom -->|
 //!                 0                   off                     off + len        CHUNK_SIZE
@@ -26,7 +27,9 @@ mod chain;
 mod meta;
 #[allow(unsafe_code)]
 mod pool;
-#[cfg(test)]
+#[allow(unsafe_code)]
+pub mod ring;
+#[cfg(all(test, not(loom)))]
 mod tests;
 
 pub use batch::{BATCH_SIZE, Batch, Live};

@@ -246,13 +246,20 @@ impl Pool {
     }
 }
 
-impl Drop for Pool {
-    fn drop(&mut self) {
+impl Pool {
+    /// Gives all whole bundles of free chunks back; fewer than a bundle stay.
+    pub fn flush(&mut self) {
         while let Some(bundle) = self.free.last_chunk::<BUNDLE>() {
             if self.memory.depot.push(*bundle).is_err() {
                 break;
             }
             self.free.truncate(self.free.len() - BUNDLE);
         }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.flush();
     }
 }

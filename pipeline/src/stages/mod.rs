@@ -53,8 +53,8 @@ macro_rules! stages {
         ];
 
         /// The stages themselves, in order.
-        pub fn pipeline() -> Vec<Box<dyn Stage>> {
-            vec![$(Box::new($folder::$Stage::default()),)+]
+        pub fn pipeline() -> Vec<(StageId, Box<dyn Stage>)> {
+            vec![$((StageId::$Stage, Box::new($folder::$Stage::default())),)+]
         }
     };
 }

@@ -28,8 +28,8 @@ const TUN_QUEUE: u32 = 1000;
 
 /// An open port.
 pub struct Opened {
-    /// The port itself.
-    pub port: Box<dyn Port>,
+    /// Its queues.
+    pub queues: Vec<Box<dyn Port>>,
     /// For the stages.
     pub facts: DeviceFacts,
     /// For people.
@@ -120,7 +120,8 @@ pub async fn open_port(
     open(config, port, umem, undo).await.map_err(|what| PortError { port: name, what })
 }
 
-/// Opens an uplink, whose device is called `device` at present. Its XDP program takes nothing yet.
+/// Opens an uplink, all its queues, whose device is called `device` at present. Its XDP program takes
+/// nothing yet.
 ///
 /// # Errors
 /// When the device can't be taken.
@@ -128,7 +129,7 @@ pub fn open_uplink(
     uplink: &config::Uplink,
     device: &str,
     umem: &Arc<Umem>,
-) -> Result<AfXdp, AfXdpError> {
+) -> Result<Vec<AfXdp>, AfXdpError> {
     AfXdp::open(
         umem,
         AfXdpConfig {
@@ -139,6 +140,15 @@ pub fn open_uplink(
             fill: UPLINK_FILL,
         },
     )
+}
+
+/// What its queues are like, for people: all are alike.
+pub fn mode(queues: &[Box<dyn Port>]) -> String {
+    let one = queues.first().map(|port| port.describe()).unwrap_or_default();
+    match queues.len() {
+        1 => one,
+        many => format!("{one}, {many} queues"),
+    }
 }
 
 /// A port that was opened, as stages see it.
@@ -155,8 +165,8 @@ async fn open(
     let netns = port.netns.as_ref().map(config::Netns::path);
     let there = Netlink::connect(netns.as_deref())?;
     let device = port.device.as_str();
-    let (open, ours) = match port.kind {
-        Kind::Tun | Kind::Tap => (open_tun(port, netns.clone())?, device.to_owned()),
+    let (queues, ours) = match port.kind {
+        Kind::Tun | Kind::Tap => (open_tun(config, port, netns.clone())?, device.to_owned()),
         Kind::AfXdp => veth::open(config, port, netns.as_deref(), umem, undo).await?,
     };
     sysctl::quieten(netns.as_deref(), device, port.kind);
@@ -166,23 +176,33 @@ async fn open(
         device: ours,
         netns: port.netns.as_ref().map(ToString::to_string),
         addresses: port.addresses.iter().map(|own| own.ip()).collect(),
-        mode: open.describe(),
+        mode: mode(&queues),
     };
-    Ok(Opened { facts: facts(open.as_ref(), port.kind == Kind::AfXdp), port: open, about })
+    let facts = facts(queues[0].as_ref(), port.kind == Kind::AfXdp);
+    Ok(Opened { facts, queues, about })
 }
 
-fn open_tun(port: &config::Port, netns: Option<PathBuf>) -> Result<Box<dyn Port>, DeviceError> {
+/// A TUN or TAP device with a queue for each worker.
+fn open_tun(
+    config: &Config,
+    port: &config::Port,
+    netns: Option<PathBuf>,
+) -> Result<Vec<Box<dyn Port>>, DeviceError> {
     let tun = TunConfig {
         kind: if port.kind == Kind::Tap { tun::Kind::Tap } else { tun::Kind::Tun },
         name: port.device.to_string(),
         netns,
         mtu: port.mtu.get(),
         mac: None,
-        queues: 1,
+        queues: config.workers.cores.len(),
         tx_queue_len: TUN_QUEUE,
     };
-    let mut queues = Tun::create(&tun)?;
-    Ok(Box::new(queues.pop().expect("as many queues as asked for")))
+    Ok(boxed(Tun::create(&tun)?))
+}
+
+/// Queues of one kind as queues of any.
+pub fn boxed<P: Port + 'static>(queues: Vec<P>) -> Vec<Box<dyn Port>> {
+    queues.into_iter().map(|queue| Box::new(queue) as Box<dyn Port>).collect()
 }
 
 /// Addresses, up, routes: in this order, because the kernel forgets routes of a device that is

@@ -5,7 +5,7 @@
 //! it belongs to a daemon which is still running, because the program goes with the process; what
 //! somebody else made is left alone.
 
-use super::{DeviceError, attach, sysctl};
+use super::{DeviceError, attach, boxed, sysctl};
 use crate::config::{self, Config};
 use crate::control::netlink::{Change, LinkFacts, Netlink, Veth, VethEnd};
 use crate::control::undo::Undo;
@@ -33,7 +33,7 @@ pub(super) async fn open(
     netns: Option<&Path>,
     umem: &Arc<Umem>,
     undo: &mut Undo,
-) -> Result<(Box<dyn Port>, String), DeviceError> {
+) -> Result<(Vec<Box<dyn Port>>, String), DeviceError> {
     let here = Netlink::connect(None)?;
     let near = port.host_end().expect("a port of kind af_xdp has a host end").to_string();
     make_veth(config, port, netns, &near, &here, undo).await?;
@@ -53,7 +53,7 @@ pub(super) async fn open(
             fill: FILL,
         },
     )?;
-    Ok((Box::new(open), near))
+    Ok((boxed(open), near))
 }
 
 async fn make_veth(

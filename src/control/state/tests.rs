@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::control::workers::WorkerFacts;
+use crate::worker::Stats;
 use encap::{Ends, Tunnel, vxlan};
 use pipeline::snapshot::{Peer, TunnelInfo};
 use pipeline::tables::Slots;
@@ -86,8 +88,13 @@ pub(in crate::control) fn state() -> State {
     stats.counters.held.set(1);
     stats.counters.dropped(pipeline::stages::port::FULL);
     stats.counters.dropped(pipeline::stages::port::FULL);
-    let ports = (0..3).map(|id| (PortId(id), Arc::new(PortStats::default()))).collect::<Vec<_>>();
-    ports[1].1.rx_frames.add(7);
+    let queues: Vec<_> = [0, 1, 1, 2]
+        .into_iter()
+        .map(|id| QueueFacts { port: PortId(id), queue: 0, owner: 0, stats: Arc::default() })
+        .collect();
+    queues[1].stats.rx_frames.add(3);
+    queues[2].stats.rx_frames.add(4);
+    let facts_of_worker = WorkerFacts { core: 1, stats: Arc::new(stats) };
     State {
         node: "a".to_owned(),
         snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
@@ -98,12 +105,7 @@ pub(in crate::control) fn state() -> State {
             facts("af_xdp", "10.0.1.3"),
         ],
         vteps: vec![VTEP],
-        workers: vec![WorkerFacts {
-            core: 1,
-            mode: "adaptive".to_owned(),
-            stats: Arc::new(stats),
-            ports: Arc::new(ports.into()),
-        }],
+        workers: Workers::by_hand(vec![facts_of_worker], queues),
         memory: Memory::new(64, false).unwrap(),
         epoch: Instant::now(),
     }
@@ -161,6 +163,6 @@ fn every_reason_is_told_and_the_law_is_checked() {
     assert_eq!(full.count, 2);
     assert_eq!(drops.conservation.dropped, 2);
     assert!(drops.conservation.balanced);
-    state.workers[0].stats.counters.received.add(1);
+    state.workers.facts()[0].stats.counters.received.add(1);
     assert!(!state.drops().conservation.balanced);
 }

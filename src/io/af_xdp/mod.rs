@@ -5,6 +5,7 @@
 //!  mod.rs -> socket.rs    one queue of the device: send, receive, give and take chunks
 //!            ring.rs      the protocol of the rings
 //!            umem.rs      our memory, registered once for all sockets
+//!            meter.rs     what the kernel counts
 //! ```
 //!
 //! A received frame lies where the kernel put it, 256 bytes into its chunk; headers are pushed and
@@ -16,6 +17,7 @@
 
 mod error;
 mod level;
+mod meter;
 mod program;
 mod ring;
 mod socket;
@@ -24,18 +26,17 @@ mod sys;
 mod umem;
 
 use super::device::{self, Statistics};
-use super::{KernelDrop, Port, PortCx};
+use super::{Meter, Pending, Port, PortCx};
 use error::explain;
+use meter::Gauge;
 use pipeline::frame::{Batch, Frame, Link};
 use pipeline::snapshot::Caps;
 use program::{BUSY, Program};
-use rustix::event::epoll;
 use rustix::io::Errno;
 use socket::{OpenError, Options, Socket};
 use std::collections::VecDeque;
 use std::io;
-use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -114,46 +115,33 @@ impl Device {
         self.program.set_matches(matches).map_err(|e| AfXdpError::setup(device, step, e))
     }
 
-    /// A port over some of the queues, for one worker. It sends by the first of them.
-    ///
-    /// # Panics
-    /// When `queues` is empty or goes beyond [`queues`](Self::queues).
-    pub fn port(
-        self: &Arc<Self>,
-        umem: &Arc<Umem>,
-        queues: Range<u32>,
-    ) -> Result<AfXdp, AfXdpError> {
-        assert!(!queues.is_empty() && queues.end <= self.queues, "queues that the device has");
+    /// A port for each queue, all of one mode: zero-copy when the device can do it for all.
+    pub fn ports(self: &Arc<Self>, umem: &Arc<Umem>) -> Result<Vec<AfXdp>, AfXdpError> {
         let name = &self.config.device;
         let setup = |step| move |e| AfXdpError::setup(name, step, e);
         let mtu = device::mtu(name).map_err(setup("ask for the device's MTU"))?;
-        let (mode, reason, sockets) = self.open(umem, queues.clone())?;
-        let ready = Ready::new(&sockets).map_err(setup("make an epoll descriptor"))?;
-        let statistics = (queues.start == 0)
-            .then(|| Statistics::open(name))
-            .transpose()
-            .map_err(setup("open the device's counters"))?;
-        Ok(AfXdp {
-            device: Arc::clone(self),
-            first: queues.start,
-            mode,
-            reason,
-            sockets,
-            next: 0,
-            max_len: mtu as usize + ETHERNET,
-            started: false,
-            ready,
-            statistics,
-        })
+        let (mode, reason, sockets) = self.open(umem)?;
+        let mut ports: Vec<_> = (0..)
+            .zip(sockets)
+            .map(|(queue, socket)| AfXdp {
+                device: Arc::clone(self),
+                queue,
+                mode,
+                reason,
+                socket: Some(socket),
+                max_len: mtu as usize + ETHERNET,
+                started: false,
+                busy: false,
+                statistics: None,
+            })
+            .collect();
+        let statistics = Statistics::open(name).map_err(setup("open the device's counters"))?;
+        ports[0].statistics = Some(statistics);
+        Ok(ports)
     }
 
-    /// Opens a socket for each queue, all of one mode: zero-copy when the device can do it for all.
-    fn open(
-        &self,
-        umem: &Umem,
-        queues: Range<u32>,
-    ) -> Result<(Mode, Option<Errno>, Vec<Socket>), AfXdpError> {
-        let all = |mode| queues.clone().map(|queue| self.open_one(umem, queue, mode)).collect();
+    fn open(&self, umem: &Umem) -> Result<(Mode, Option<Errno>, Vec<Socket>), AfXdpError> {
+        let all = |mode| (0..self.queues).map(|queue| self.open_one(umem, queue, mode)).collect();
         let mut reason = None;
         if self.program.is_native() {
             match all(Mode::ZeroCopy) {
@@ -184,34 +172,33 @@ impl Device {
     }
 }
 
-/// A port over queues of a device.
+/// A port over one queue of a device. What it sends on a veth comes in by the queue of the same number
+/// at the other end.
 ///
-/// Its sockets hold chunks: [`close`](Port::close) gives them back, dropping the port does not.
+/// Its socket holds chunks: [`close`](Port::close) gives them back, dropping the port does not.
 #[derive(Debug)]
 pub struct AfXdp {
     device: Arc<Device>,
-    /// The first of its queues; the others follow.
-    first: u32,
+    queue: u32,
     mode: Mode,
     /// Why it is not zero-copy, where that was tried.
     reason: Option<Errno>,
-    sockets: Vec<Socket>,
-    /// The socket that is asked first in the next turn.
-    next: usize,
+    /// Until it is closed.
+    socket: Option<Socket>,
     /// The longest frame that the device sends.
     max_len: usize,
-    /// Whether the queues' frames come to us: not before there are chunks for them.
+    /// Whether the queue's frames come to us: not before there are chunks for them.
     started: bool,
-    ready: Ready,
+    /// Whether anything was sent since it was settled.
+    busy: bool,
+    /// With the first queue only, since the counters belong to the device; until the meter is taken.
     statistics: Option<Statistics>,
 }
 
 impl AfXdp {
-    /// Takes a whole device: all its queues for one worker.
-    pub fn open(umem: &Arc<Umem>, config: AfXdpConfig) -> Result<AfXdp, AfXdpError> {
-        let device = Device::attach(config)?;
-        let queues = 0..device.queues();
-        device.port(umem, queues)
+    /// Takes a whole device: a port for each of its queues.
+    pub fn open(umem: &Arc<Umem>, config: AfXdpConfig) -> Result<Vec<AfXdp>, AfXdpError> {
+        Device::attach(config)?.ports(umem)
     }
 
     /// The device, to change its matches while the port is at work.
@@ -219,31 +206,24 @@ impl AfXdp {
         &self.device
     }
 
+    /// The socket, while it is open and has a device.
+    #[inline]
+    fn socket(&mut self) -> io::Result<&mut Socket> {
+        match &mut self.socket {
+            Some(socket) if !socket.is_orphaned() => Ok(socket),
+            _ => Err(Errno::NXIO.into()),
+        }
+    }
+
     /// Gives the kernel chunks and then lets it send us frames.
     #[cold]
     fn start(&mut self, cx: &mut PortCx<'_>) -> io::Result<()> {
-        for (queue, socket) in (self.first..).zip(&mut self.sockets) {
-            socket.refill(cx.pool);
-            self.device.program.set_socket(queue, socket.fd())?;
-        }
+        let socket = self.socket()?;
+        socket.refill(cx.pool);
+        let fd = Arc::clone(socket.fd());
+        self.device.program.set_socket(self.queue, &fd)?;
         self.started = true;
         Ok(())
-    }
-
-    /// Looks whether the device has another MTU now, or another name.
-    fn follow(&mut self) {
-        let Ok(name) = device::name(self.device.index) else { return };
-        if let Ok(mtu) = device::mtu(&name) {
-            self.max_len = mtu as usize + ETHERNET;
-        }
-        if let Some(statistics) = &mut self.statistics {
-            statistics.rename(name);
-        }
-    }
-
-    fn check(&self) -> io::Result<()> {
-        let gone = self.sockets.first().is_none_or(Socket::is_orphaned);
-        if gone { Err(Errno::NXIO.into()) } else { Ok(()) }
     }
 }
 
@@ -256,64 +236,60 @@ impl Port for AfXdp {
         Caps::default()
     }
 
-    fn rx(&mut self, batch: &mut Batch, cx: &mut PortCx<'_>) -> io::Result<()> {
-        self.check()?;
+    fn rx(&mut self, batch: &mut Batch, cx: &mut PortCx<'_>) -> io::Result<bool> {
         if !self.started {
             self.start(cx)?;
         }
-        let count = self.sockets.len();
-        for i in 0..count {
-            self.sockets[(self.next + i) % count].receive(batch, cx);
-        }
-        self.next = (self.next + 1) % count;
-        Ok(())
+        Ok(self.socket()?.receive(batch, cx))
     }
 
     fn tx(&mut self, queue: &mut VecDeque<Frame>, cx: &mut PortCx<'_>) -> io::Result<usize> {
-        self.check()?;
-        Ok(self.sockets[0].transmit(queue, self.max_len, cx))
+        let max_len = self.max_len;
+        self.busy = true;
+        Ok(self.socket()?.transmit(queue, max_len, cx))
     }
 
     fn poll(&mut self, cx: &mut PortCx<'_>) -> io::Result<()> {
-        self.check()?;
-        self.sockets[0].reclaim(cx.pool);
-        self.sockets[0].kick(cx.pool);
+        let socket = self.socket()?;
+        socket.reclaim(cx.pool);
+        socket.kick(cx.pool);
         Ok(())
     }
 
-    fn is_pending(&self) -> bool {
-        self.sockets.first().is_some_and(Socket::is_pending)
+    fn pending(&self) -> Pending {
+        match &self.socket {
+            Some(socket) if !socket.is_orphaned() => socket.pending(),
+            _ => Pending::Nothing,
+        }
     }
 
     fn readiness(&self) -> Option<BorrowedFd<'_>> {
-        match &self.ready {
-            Ready::Socket => self.sockets.first().map(|socket| socket.fd().as_fd()),
-            Ready::Epoll(fd) => Some(fd.as_fd()),
-        }
+        self.socket.as_ref().map(|socket| socket.fd().as_fd())
     }
 
-    fn kernel_drops(&mut self) -> Vec<KernelDrop> {
-        let mut drops = [
-            KernelDrop { name: "rx_dropped", count: 0 },
-            KernelDrop { name: "rx_ring_full", count: 0 },
-            KernelDrop { name: "rx_invalid_descs", count: 0 },
-            KernelDrop { name: "tx_invalid_descs", count: 0 },
-            KernelDrop { name: "tx_dropped", count: 0 },
-        ];
-        for socket in &mut self.sockets {
-            socket.settle_fill_level();
-            socket.wake();
-            if let Some(s) = socket.statistics() {
-                // An empty fill ring is counted as rx_dropped, and once more by its own name.
-                drops[0].count += s.rx_dropped;
-                drops[1].count += s.rx_ring_full.unwrap_or(0);
-                drops[2].count += s.rx_invalid_descs;
-                drops[3].count += s.tx_invalid_descs;
-            }
+    fn is_memory(&self) -> bool {
+        true
+    }
+
+    fn settle(&mut self) -> io::Result<()> {
+        let socket = self.socket()?;
+        socket.settle_fill_level();
+        socket.wake();
+        if std::mem::take(&mut self.busy)
+            && let Ok(mtu) = device::name(self.device.index).and_then(|name| device::mtu(&name))
+        {
+            self.max_len = mtu as usize + ETHERNET;
         }
-        self.follow();
-        drops[4].count = self.statistics.as_mut().map_or(0, |s| s.dropped().tx);
-        drops.into()
+        self.socket().map(drop)
+    }
+
+    fn meter(&mut self) -> Option<Box<dyn Meter>> {
+        let socket = Arc::downgrade(self.socket.as_ref()?.fd());
+        Some(Box::new(Gauge::new(socket, self.device.index, self.statistics.take())))
+    }
+
+    fn chunks(&self) -> usize {
+        self.socket.as_ref().map_or(0, Socket::chunks)
     }
 
     fn describe(&self) -> String {
@@ -325,42 +301,15 @@ impl Port for AfXdp {
                 format!("copy (zero-copy: {})", io::Error::from(errno))
             }
         };
-        let chains = self.sockets.first().is_some_and(Socket::chains);
+        let chains = self.socket.as_ref().is_some_and(Socket::chains);
         let buffers = if chains { "multi-buffer" } else { "one buffer a frame" };
-        let count = self.sockets.len();
-        let plural = if count == 1 { "queue" } else { "queues" };
-        format!(
-            "{program}, {mode}, {buffers}, {count} {plural}, rings of {}",
-            self.device.config.ring
-        )
+        format!("{program}, {mode}, {buffers}, rings of {}", self.device.config.ring)
     }
 
     fn close(&mut self, cx: &mut PortCx<'_>) {
-        for (queue, socket) in (self.first..).zip(self.sockets.drain(..)) {
-            self.device.program.unset_socket(queue);
+        if let Some(socket) = self.socket.take() {
+            self.device.program.unset_socket(self.queue);
             socket.close(self.mode, cx.pool);
         }
-    }
-}
-
-/// What becomes readable when a frame has arrived.
-#[derive(Debug)]
-enum Ready {
-    /// The only socket.
-    Socket,
-    /// All sockets together.
-    Epoll(OwnedFd),
-}
-
-impl Ready {
-    fn new(sockets: &[Socket]) -> io::Result<Ready> {
-        if sockets.len() == 1 {
-            return Ok(Ready::Socket);
-        }
-        let all = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        for (i, socket) in (0..).zip(sockets) {
-            epoll::add(&all, socket.fd(), epoll::EventData::new_u64(i), epoll::EventFlags::IN)?;
-        }
-        Ok(Ready::Epoll(all))
     }
 }

@@ -10,16 +10,16 @@ use super::level::FillLevel;
 use super::ring::{AddressSlot, Consumer, Descriptor, DescriptorSlot, Producer};
 use super::sys::{self, Atomics, Lent, Shared, Which};
 use super::umem::{Mode, Refused, Umem};
-use crate::io::PortCx;
+use crate::io::{Pending, PortCx};
 use pipeline::frame::{Batch, CHUNK_SIZE, Frame, Pool};
 use pipeline::stages::port::REFUSED;
 use rustix::io::Errno;
 use rustix::net::sockopt::{
     set_socket_send_buffer_size, set_socket_send_buffer_size_force, set_xdp_rx_ring_size,
     set_xdp_tx_ring_size, set_xdp_umem_completion_ring_size, set_xdp_umem_fill_ring_size,
-    xdp_mmap_offsets, xdp_statistics,
+    xdp_mmap_offsets,
 };
-use rustix::net::xdp::{XdpRingOffset, XdpStatistics};
+use rustix::net::xdp::XdpRingOffset;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
 };
@@ -36,6 +36,9 @@ const SKB_BYTES: usize = 4096;
 
 /// Send calls in a row for one turn of the worker: what is then still in the ring waits for the next.
 const KICKS: usize = 8;
+
+/// How long a socket that is closed may take to send what is in its ring.
+const LINGER: Duration = Duration::from_millis(50);
 
 /// What to open.
 #[derive(Clone, Copy, Debug)]
@@ -120,7 +123,7 @@ impl Socket {
         })
     }
 
-    pub(super) fn fd(&self) -> &OwnedFd {
+    pub(super) fn fd(&self) -> &Arc<OwnedFd> {
         &self.fd
     }
 
@@ -129,10 +132,15 @@ impl Socket {
     }
 
     /// Takes what has arrived, as far as `batch` has room, and gives the kernel empty chunks for it.
+    /// Returns whether there may be more.
     #[inline]
-    pub(super) fn receive(&mut self, batch: &mut Batch, cx: &mut PortCx<'_>) {
+    pub(super) fn receive(&mut self, batch: &mut Batch, cx: &mut PortCx<'_>) -> bool {
+        let mut more = true;
         while batch.room() > 0 {
-            let Some(descriptor) = self.rx.pop() else { break };
+            let Some(descriptor) = self.rx.pop() else {
+                more = false;
+                break;
+            };
             let Descriptor { address, len, continued } = descriptor;
             let chunk = self.lent.reclaim(address).expect("the kernel has what it hands back");
             let (offset, len) = (address as usize % CHUNK_SIZE, len as usize);
@@ -151,6 +159,7 @@ impl Socket {
         }
         self.rx.release();
         self.refill(cx.pool);
+        more
     }
 
     /// Tops the fill ring up.
@@ -267,9 +276,18 @@ impl Socket {
         }
     }
 
-    /// Whether frames in the ring wait for the kernel, as far as we know.
-    pub(super) fn is_pending(&self) -> bool {
-        self.tx.used() > 0
+    /// What is left of what was sent, as far as we know.
+    pub(super) fn pending(&self) -> Pending {
+        match (self.tx.used(), self.sending) {
+            (0, 0) => Pending::Nothing,
+            (0, _) => Pending::Chunks,
+            _ => Pending::Frames,
+        }
+    }
+
+    /// Chunks that it holds or that the kernel has for it.
+    pub(super) fn chunks(&self) -> usize {
+        self.lent.count() + self.partial.as_ref().map_or(0, Frame::chunks)
     }
 
     /// Wakes the receiving side of the driver; on the way the kernel tells whether there is still one.
@@ -289,16 +307,12 @@ impl Socket {
         self.level.settle();
     }
 
-    pub(super) fn statistics(&self) -> Option<XdpStatistics> {
-        xdp_statistics(&self.fd).ok()
-    }
-
     /// Sends what is in the ring, closes the socket, and takes all chunks back.
     ///
     /// In zero-copy mode the kernel releases the queue some time after `close` has returned, and the
     /// device may write until then: those chunks stay lost, a few for each port removed.
     pub(super) fn close(mut self, mode: Mode, pool: &mut Pool) {
-        let deadline = Instant::now() + Duration::from_millis(50);
+        let deadline = Instant::now() + LINGER;
         while self.sending > 0 && !self.orphaned && Instant::now() < deadline {
             self.reclaim(pool);
             self.kick(pool);
@@ -310,10 +324,21 @@ impl Socket {
             frame.free(pool);
         }
         let Socket { fd, mut lent, .. } = self;
-        let closed = Arc::try_unwrap(fd).map(drop).is_ok();
-        if closed && mode == Mode::Copy {
+        if close_last(fd, Instant::now() + LINGER) && mode == Mode::Copy {
             lent.reclaim_all(pool);
         }
+    }
+}
+
+/// Closes a descriptor that others may be using just now, for a moment each. Whether it was closed.
+fn close_last(mut fd: Arc<OwnedFd>, deadline: Instant) -> bool {
+    loop {
+        match Arc::try_unwrap(fd) {
+            Ok(_closed_here) => return true,
+            Err(_) if Instant::now() > deadline => return false,
+            Err(shared) => fd = shared,
+        }
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

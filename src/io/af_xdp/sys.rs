@@ -175,12 +175,19 @@ pub(super) struct Lent {
     memory: &'static Memory,
     /// A bit for each chunk of the memory.
     bits: Box<[u64]>,
+    /// How many of them are set.
+    count: usize,
 }
 
 impl Lent {
     pub(super) fn new(memory: &'static Memory) -> Lent {
         let words = (memory.chunks() as usize).div_ceil(64);
-        Lent { memory, bits: vec![0; words].into() }
+        Lent { memory, bits: vec![0; words].into(), count: 0 }
+    }
+
+    /// Chunks that the kernel holds.
+    pub(super) fn count(&self) -> usize {
+        self.count
     }
 
     /// Lends a chunk; returns its address in the UMEM.
@@ -192,6 +199,7 @@ impl Lent {
         let address = chunk.into_address();
         let index = address as usize / CHUNK_SIZE;
         self.bits[index / 64] |= 1 << (index % 64);
+        self.count += 1;
         address
     }
 
@@ -205,6 +213,7 @@ impl Lent {
             return None;
         }
         *word &= !bit;
+        self.count -= 1;
         // SAFETY: the bit said that the chunk was given up in `lend`, of this memory, and it is cleared:
         // this is the one time that the chunk is claimed back.
         unsafe { self.memory.chunk_at(address) }
@@ -245,6 +254,7 @@ mod tests {
         let first = lent.lend(pool.alloc().unwrap());
         let second = lent.lend(pool.alloc().unwrap());
         assert_ne!(first, second);
+        assert_eq!(lent.count(), 2);
         // Any byte of the chunk will do, as the kernel answers with the data's address.
         let chunk = lent.reclaim(first + 300).unwrap();
         assert!(lent.reclaim(first).is_none());
@@ -252,6 +262,7 @@ mod tests {
         assert!(lent.reclaim(u64::MAX).is_none(), "outside of the memory");
         pool.free(chunk);
         lent.reclaim_all(&mut pool);
+        assert_eq!(lent.count(), 0);
         assert!(lent.reclaim(second).is_none());
         assert_eq!(pool.idle() + memory.unclaimed(), 128);
     }

@@ -133,9 +133,9 @@ impl Port for Pcap {
         Caps::default()
     }
 
-    fn rx(&mut self, batch: &mut Batch, cx: &mut PortCx<'_>) -> io::Result<()> {
+    fn rx(&mut self, batch: &mut Batch, cx: &mut PortCx<'_>) -> io::Result<bool> {
         let due = self.due();
-        let Some(source) = &mut self.source else { return Ok(()) };
+        let Some(source) = &mut self.source else { return Ok(false) };
         while batch.room() > 0 && self.received < due {
             let next = source.next(self.config.link, |captured| {
                 if !captured.whole {
@@ -158,7 +158,7 @@ impl Port for Pcap {
             }
             self.received += 1;
         }
-        Ok(())
+        Ok(self.source.is_some())
     }
 
     fn tx(&mut self, queue: &mut VecDeque<Frame>, cx: &mut PortCx<'_>) -> io::Result<usize> {

@@ -4,6 +4,10 @@
 //! 64 KiB whose checksum nobody has computed yet. So bulk traffic costs one system call for forty
 //! packets, and small packets cost one each: for those `af_xdp` is the better port.
 //!
+//! A device of several queues serves several workers. The kernel puts a flow's packets into the queue by
+//! which we last wrote a packet of that flow, or by their hash into any where we never did: so a flow
+//! keeps to one queue, and once both its directions are under way to one worker.
+//!
 //! The device exists as long as one of its queues is open, so that it is gone with the process,
 //! however that ends. Its addresses, its routes and whether it is up are the control thread's business.
 
@@ -13,7 +17,7 @@ mod vnet;
 
 use super::device::{self, Statistics};
 use super::netns::{self, NetnsError};
-use super::{KernelDrop, Port, PortCx};
+use super::{KernelDrop, Meter, Port, PortCx};
 use encap::wire::Mac;
 use pipeline::frame::{Batch, Frame, Link};
 use pipeline::snapshot::Caps;
@@ -107,10 +111,9 @@ pub enum TunError {
 pub struct Tun {
     file: File,
     kind: Kind,
-    queues: usize,
     offload: Offload,
     row: Row,
-    /// With the first queue only: the counters belong to the device.
+    /// With the first queue only, since the counters belong to the device; until the meter is taken.
     statistics: Option<Statistics>,
 }
 
@@ -133,7 +136,7 @@ fn create(config: &TunConfig) -> Result<Vec<Tun>, TunError> {
         let (file, offload) = open_queue(config, queues.is_empty())?;
         let row = Row::new();
         let (kind, statistics) = (config.kind, None);
-        queues.push(Tun { file, kind, queues: config.queues, offload, row, statistics });
+        queues.push(Tun { file, kind, offload, row, statistics });
     }
     let name = &config.name;
     device::set_mtu(name, config.mtu).map_err(setup("set the device's MTU"))?;
@@ -225,7 +228,7 @@ impl Port for Tun {
         Caps { checksum: true, tso4: tcp, tso6: tcp, uso, coalesce: tcp }
     }
 
-    fn rx(&mut self, batch: &mut Batch, cx: &mut PortCx<'_>) -> io::Result<()> {
+    fn rx(&mut self, batch: &mut Batch, cx: &mut PortCx<'_>) -> io::Result<bool> {
         while batch.room() > 0 && self.row.fill(cx.pool) {
             match self.row.read(&self.file, cx.id) {
                 Ok(Read::Frame(header, mut frame)) => match vnet::read(header, &mut frame) {
@@ -237,12 +240,16 @@ impl Port for Tun {
                 },
                 // A full row takes any frame: it was not full, for want of chunks.
                 Ok(Read::Truncated) => cx.refuse(NO_MEMORY),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    // A row is cheap to lay out, and much to leave lying at each of a hundred quiet ports.
+                    self.row.release(cx.pool);
+                    return Ok(false);
+                }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn tx(&mut self, queue: &mut VecDeque<Frame>, cx: &mut PortCx<'_>) -> io::Result<usize> {
@@ -273,14 +280,12 @@ impl Port for Tun {
         Some(self.file.as_fd())
     }
 
-    fn kernel_drops(&mut self) -> Vec<KernelDrop> {
-        let Some(statistics) = &mut self.statistics else { return Vec::new() };
-        let dropped = statistics.dropped();
-        // The device's view is the other way round: what it transmits is what we receive.
-        vec![
-            KernelDrop { name: "tx_dropped", count: dropped.tx },
-            KernelDrop { name: "rx_dropped", count: dropped.rx },
-        ]
+    fn meter(&mut self) -> Option<Box<dyn Meter>> {
+        Some(Box::new(Gauge(self.statistics.take()?)))
+    }
+
+    fn chunks(&self) -> usize {
+        self.row.chunks()
     }
 
     fn describe(&self) -> String {
@@ -293,12 +298,25 @@ impl Port for Tun {
             Offload::Tcp => "checksum TSO (no USO before Linux 6.2)",
             Offload::None => "no offloads (the kernel refused them)",
         };
-        let plural = if self.queues > 1 { "queues" } else { "queue" };
-        format!("{kind}, {} {plural}, {offload}", self.queues.max(1))
+        format!("{kind}, {offload}")
     }
 
     fn close(&mut self, cx: &mut PortCx<'_>) {
         self.row.release(cx.pool);
+    }
+}
+
+/// The device's counters.
+struct Gauge(Statistics);
+
+impl Meter for Gauge {
+    fn kernel_drops(&mut self) -> Vec<KernelDrop> {
+        let dropped = self.0.dropped();
+        // The device's view is the other way round: what it transmits is what we receive.
+        vec![
+            KernelDrop { name: "tx_dropped", count: dropped.tx },
+            KernelDrop { name: "rx_dropped", count: dropped.rx },
+        ]
     }
 }
 

@@ -117,6 +117,11 @@ impl Row {
         (self.gap, self.end) = (0, 0);
     }
 
+    /// Chunks in it.
+    pub(super) fn chunks(&self) -> usize {
+        self.end - self.gap
+    }
+
     /// The last chunk.
     fn pop(&mut self) -> Option<Chunk> {
         if self.end == self.gap {

@@ -5,6 +5,7 @@ crate::drops! { Port:
     TRUNCATED = "truncated", "a frame arrived that is longer than the port can receive";
     OFFLOAD = "offload", "a frame arrived with offload data that do not fit it";
     FULL = "full", "the port's transmit queue was full";
+    HANDOVER = "handover", "the ring to the worker that owns the port was full";
     REFUSED = "refused", "the kernel refused to send the frame";
     GONE = "gone", "the port was removed";
 }
