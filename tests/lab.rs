@@ -157,6 +157,7 @@ demos! {
     demo_with_flannels_kernel: ["configs/lab/kernel-peer.toml"], without [];
     demo_with_calicos_kernel: ["configs/lab/kernel-peer-calico.toml"], without [];
     demo_with_a_kernel_over_ipv6: ["configs/lab/kernel-peer.toml", "--underlay", "v6"], without [];
+    demo_of_sixteen_nodes: ["configs/lab/sixteen.toml"], without [];
     demo_by_kernels_alone: [KERNEL], without ["conservation"];
 }
 

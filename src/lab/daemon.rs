@@ -14,8 +14,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a daemon may take from its start to being ready.
-const READY_WITHIN: Duration = Duration::from_secs(10);
+/// How long a daemon may take from its start to being ready, where many start at once.
+const READY_WITHIN: Duration = Duration::from_secs(30);
 /// How long an answer of the management socket may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// Lines of a log that go into an error.
@@ -132,7 +132,11 @@ fn write_node(out: &mut String, topology: &Topology, node: &Node) -> std::fmt::R
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     writeln!(out, "# Node {} of {}.\n\n[node]\nname = {:?}", node.name, topology.file, node.name)?;
     writeln!(out, "socket = {:?}", file(&node.name, "sock"))?;
-    writeln!(out, "\n[workers]\ncores = [{}]", node.index % cores)?;
+    let mut workers = toml::Table::try_from(&topology.workers).expect("it was read from TOML");
+    workers.insert("cores".into(), vec![(node.index % cores) as i64].into());
+    write!(out, "\n[workers]\n{workers}")?;
+    let memory = toml::to_string(&topology.memory).expect("it was read from TOML");
+    write!(out, "\n[memory]\n{memory}")?;
     writeln!(out, "\n[[uplink]]\ndevice = {:?}", underlay::DEVICE)?;
     writeln!(out, "\n[[tunnel.{}]]", topology.tunnel.kind())?;
     let mut tunnel = topology.tunnel.table.clone();

@@ -4,6 +4,7 @@
 //! built, or says where it is wrong. Values that can be wrong in more ways than their type keep
 //! their [`Spanned`] place for that message.
 
+use crate::config;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -23,6 +24,12 @@ pub struct File {
     /// there is none.
     #[serde(default)]
     pub tunnel: Option<Spanned<toml::Table>>,
+    /// `[workers]`: as in a node's config, but for the cores, over which the lab spreads the nodes.
+    #[serde(default)]
+    pub workers: config::Workers,
+    /// `[memory]`: as in a node's config.
+    #[serde(default)]
+    pub memory: config::Memory,
     /// `[[node]]`, two or more.
     #[serde(rename = "node", default = "unplaced")]
     pub nodes: Spanned<Vec<Node>>,

@@ -31,11 +31,15 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use topology::Topology;
 
 /// How long a process may take to end after SIGTERM before it is killed.
 const TERM_WITHIN: Duration = Duration::from_secs(5);
+
+/// Namespaces that are made or removed at once: more would only wait for each other in the kernel.
+const AT_A_TIME: usize = 4;
 
 /// Where `ip netns exec` looks for files that a namespace has instead of those in `/etc`.
 const HOSTS: &str = "/etc/netns";
@@ -191,10 +195,11 @@ fn prepare(topology: &Topology) -> Result<Lock> {
 fn build(topology: &Topology) -> Result<Vec<Daemon>> {
     let state = State::of(topology);
     state.store()?;
-    for (_, netns) in &state.namespaces {
+    let hosts = hosts(topology);
+    for_each(&state.namespaces, |(_, netns)| {
         netns::create(netns)?;
-        write_hosts(topology, netns)?;
-    }
+        write_hosts(&hosts, netns)
+    })?;
     underlay::build(topology)?;
     let mut daemons = Vec::new();
     for node in &topology.nodes {
@@ -215,18 +220,19 @@ fn remove(state: &State, daemons: &mut [Daemon]) -> Result<()> {
     for daemon in daemons {
         daemon.wait_end();
     }
-    let mut outcome = Ok(());
-    for netns in namespaces() {
+    let outcome = for_each(&state.namespaces, |(_, netns)| {
+        let mut outcome = Ok(());
         if netns::exists(netns) {
             let deleted = shell::attempt(&format!("ip netns delete {netns}"));
-            outcome = outcome.and(deleted.map(drop).map_err(Error::from));
+            outcome = deleted.map(drop).map_err(Error::from);
         }
         let hosts = hosts_directory(netns);
         if hosts.exists() {
             let removed = fs::remove_dir_all(&hosts);
             outcome = outcome.and(removed.map_err(|source| Error::io("remove", &hosts, source)));
         }
-    }
+        outcome
+    });
     // Only when it is empty: others may have files there.
     let _ = fs::remove_dir(HOSTS);
     outcome?;
@@ -251,9 +257,28 @@ fn stop<'a>(namespaces: impl Iterator<Item = &'a str> + Clone) {
     signal_all(Signal::KILL);
 }
 
-/// Gives a namespace an `/etc/hosts` with the names of all nodes and pods; `ip netns exec` mounts
-/// it there.
-fn write_hosts(topology: &Topology, netns: &str) -> Result<()> {
+/// Does a job for each of many, a few at a time. All are done whatever fails; then the first failure
+/// is told.
+fn for_each<T: Sync>(all: &[T], job: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut outcome = Ok(());
+        while let Some(one) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+            outcome = outcome.and(job(one));
+        }
+        outcome
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..AT_A_TIME).map(|_| scope.spawn(work)).collect();
+        let outcomes = threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        outcomes.fold(Ok(()), Result::and)
+    })
+}
+
+/// An `/etc/hosts` with the names of all nodes and pods.
+fn hosts(topology: &Topology) -> String {
     let mut text = String::from("127.0.0.1 localhost\n::1 localhost\n");
     for node in &topology.nodes {
         for net in node.underlay.iter() {
@@ -265,6 +290,11 @@ fn write_hosts(topology: &Topology, netns: &str) -> Result<()> {
             }
         }
     }
+    text
+}
+
+/// Gives a namespace an `/etc/hosts`; `ip netns exec` mounts it there.
+fn write_hosts(text: &str, netns: &str) -> Result<()> {
     let directory = hosts_directory(netns);
     let file = directory.join("hosts");
     fs::create_dir_all(&directory).map_err(|source| Error::io("make", &directory, source))?;

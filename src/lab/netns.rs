@@ -3,12 +3,12 @@
 use super::shell::{self, sh};
 use super::{Error, Result};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// Makes a namespace in which addresses are usable at once: no duplicate address detection, no
-/// router solicitations.
+/// Makes a namespace in which addresses are usable at once, without duplicate address detection and
+/// router solicitations, and in which root may make echo sockets.
 pub(super) fn create(name: &str) -> Result<()> {
     sh!("ip netns add {name}")?;
     sysctl(
@@ -18,7 +18,10 @@ pub(super) fn create(name: &str) -> Result<()> {
          net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0",
     )?;
     sh!("ip -n {name} link set lo up")?;
-    Ok(())
+    // The calling thread's namespace decides whose setting this file is.
+    let may_ping = "/proc/sys/net/ipv4/ping_group_range";
+    within(name, || fs::write(may_ping, "0 0"))?
+        .map_err(|source| Error::io("write", Path::new(may_ping), source))
 }
 
 /// Writes `key=value` settings of the namespace.

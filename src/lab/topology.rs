@@ -9,6 +9,7 @@ mod read;
 mod tests;
 
 use super::file::{Family, Io, Preset, Router, UnderlayKind};
+use crate::config;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -55,6 +56,10 @@ pub struct Topology {
     pub io: Io,
     /// The tunnel between all nodes.
     pub tunnel: Tunnel,
+    /// What daemons do when there is nothing to do.
+    pub workers: config::Workers,
+    /// The memory of each daemon.
+    pub memory: config::Memory,
     /// At least two.
     pub nodes: Vec<Node>,
 }

@@ -3,6 +3,7 @@
 use super::super::file::{Family, Preset, Router};
 use super::super::shell;
 use super::super::topology::{Node, Pod};
+use super::echo::{self, Asker, TIMES};
 use super::{Fault, Scene, Verdict, law, traffic};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -25,22 +26,20 @@ pub(super) fn ping6(scene: &Scene) -> Verdict {
     ping_all(scene, Family::V6)
 }
 
-/// The first pod of every node pings every pod of the other nodes.
+/// Every pod pings every other pod.
 fn ping_all(scene: &Scene, family: Family) -> Verdict {
-    let mut pairs = 0;
-    for node in &scene.topology.nodes {
-        let Some(from) = node.pods.first() else { continue };
-        let others = scene.topology.pods().filter(|(other, _)| other.index != node.index);
-        for (_, to) in others {
-            let Some(address) = to.addresses.of(family) else { continue };
-            ping(&from.netns, address)?;
-            pairs += 1;
-        }
-    }
+    let pods = scene.topology.pods().filter_map(|(_, pod)| Some((pod, pod.addresses.of(family)?)));
+    let pods: Vec<_> = pods.collect();
+    let askers = pods.iter().enumerate().map(|(i, (pod, _))| {
+        // Each begins behind itself, so that they don't all ask for the same pod at once.
+        let others = pods[i + 1..].iter().chain(&pods[..i]);
+        Asker { netns: &pod.netns, to: others.map(|(_, address)| *address).collect() }
+    });
+    let pairs = echo::ask_all(&askers.collect::<Vec<_>>())?;
     if pairs == 0 {
-        return Err(Fault::NotApplicable(format!("no pods with {family} addresses")));
+        return Err(Fault::NotApplicable(format!("no two pods with {family} addresses")));
     }
-    Ok(format!("{pairs} pairs of pods, {PINGS} of {PINGS} replies each"))
+    Ok(format!("{pairs} pairs of pods, {TIMES} of {TIMES} replies each"))
 }
 
 pub(super) fn ping4_mtu_df(scene: &Scene) -> Verdict {
@@ -118,37 +117,37 @@ pub(super) fn same_node(scene: &Scene) -> Verdict {
     Ok(format!("{pairs} pairs of pods: ping, and {} MB of TCP each way", SHORT_STREAM / 1_000_000))
 }
 
+/// Every node and a pod of the next one.
 pub(super) fn node_to_remote_pod(scene: &Scene) -> Verdict {
     let mut pairs = 0;
-    for node in &scene.topology.nodes {
-        let others = scene.topology.nodes.iter().filter(|other| other.index != node.index);
-        for to in others.filter_map(|other| other.pods.first()) {
-            for address in to.addresses.iter() {
-                ping(&node.netns, address)?;
-                traffic::exchange(&node.netns, &to.netns, address, SHORT_STREAM)?;
-            }
-            pairs += 1;
+    let nodes = &scene.topology.nodes;
+    for (node, next) in nodes.iter().zip(nodes.iter().cycle().skip(1)) {
+        let Some(to) = next.pods.first() else { continue };
+        for address in to.addresses.iter() {
+            ping(&node.netns, address)?;
+            traffic::exchange(&node.netns, &to.netns, address, SHORT_STREAM)?;
         }
+        pairs += 1;
     }
     Ok(format!("{pairs} pairs: ping, and {} MB of TCP each way", SHORT_STREAM / 1_000_000))
 }
 
 pub(super) fn pod_to_gateway(scene: &Scene) -> Verdict {
-    let mut pods = 0;
-    for (node, pod) in scene.topology.pods() {
-        // What Calico's pods have for a gateway is nobody's address.
-        if node.router == Router::KernelVxlan(Preset::Calico) {
-            continue;
-        }
-        for gateway in node.gateway.iter() {
-            ping(&pod.netns, gateway)?;
-        }
-        pods += 1;
+    // What Calico's pods have for a gateway is nobody's address.
+    let has_gateway = |node: &Node| node.router != Router::KernelVxlan(Preset::Calico);
+    let pods: Vec<_> = scene.topology.pods().filter(|(node, _)| has_gateway(node)).collect();
+    let mut pairs = 0;
+    for family in [Family::V4, Family::V6] {
+        let askers = pods.iter().map(|(node, pod)| {
+            let to = node.gateway.of(family).into_iter().collect();
+            Asker { netns: &pod.netns, to }
+        });
+        pairs += echo::ask_all(&askers.collect::<Vec<_>>())?;
     }
-    if pods == 0 {
+    if pairs == 0 {
         return Err(Fault::NotApplicable("no pod has a gateway with an address".into()));
     }
-    Ok(format!("{pods} pods, {PINGS} of {PINGS} replies for each address"))
+    Ok(format!("{} pods, {TIMES} of {TIMES} replies for each address", pods.len()))
 }
 
 pub(super) fn ttl_exceeded(scene: &Scene) -> Verdict {
@@ -208,14 +207,11 @@ pub(super) fn conservation(scene: &Scene) -> Verdict {
     Ok(told.join("; "))
 }
 
-/// Echo requests to one address, one after the other.
-const PINGS: usize = 3;
-
 /// Every request must be replied to, the first included. Each is a `ping` of its own: one with
 /// several requests waits for its last reply only twice as long as it did for the others, which on
 /// a busy machine is no proof of loss.
 fn ping(netns: &str, to: IpAddr) -> Result<(), Fault> {
-    for _ in 0..PINGS {
+    for _ in 0..TIMES {
         let ping = in_netns(netns, &format!("ping -n -c 1 -W 1 {to}"))?;
         if !ping.success || ping.text.contains("duplicate") {
             let what = format!("{to} from {netns}: expected one reply, got {}", ping.brief());

@@ -5,6 +5,7 @@
 
 mod checks;
 mod clean;
+mod echo;
 mod law;
 mod report;
 mod traffic;

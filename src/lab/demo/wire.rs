@@ -9,7 +9,7 @@ use super::super::file::Family;
 use super::super::state::DIRECTORY;
 use super::super::topology::{Topology, WIRE, netns};
 use super::super::{Error, Result, shell, underlay};
-use super::{Fault, Scene, Verdict};
+use super::{Fault, Scene, Verdict, echo};
 use encap::Steer;
 use etherparse::{LaxNetSlice, LaxSlicedPacket, TransportSlice};
 use ipnet::IpNet;
@@ -20,8 +20,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
-/// Packets that *inside* keeps.
-const INSIDE_MAX: usize = 20_000;
+/// Packets that *inside* keeps, or all that pods ping each other with if that is more.
+const INSIDE: usize = 20_000;
 /// Bytes that are kept of each: all headers, and those of an error's quoted packet.
 const SNAP: usize = 256;
 /// Bytes of a VXLAN header (RFC 7348 §5).
@@ -41,7 +41,9 @@ impl Capture {
             Steer::Udp(port) => format!("udp port {port}"),
             Steer::Protocol(number) => format!("proto {number}"),
         };
-        let inside = format!("-c {INSIDE_MAX} {tunnel}");
+        // Of both families; a request and a reply.
+        let pings = topology.pods().count().pow(2) * echo::TIMES * 2 * 2;
+        let inside = format!("-c {} {tunnel}", INSIDE.max(pings));
         let outside = format!("not ( {tunnel} )");
         Ok(Some(Self {
             inside: Tcpdump::start(&device, "inside", &inside)?,

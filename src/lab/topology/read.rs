@@ -57,6 +57,8 @@ impl Reader<'_> {
             family,
             io: overrides.io.unwrap_or(file.overlay.io),
             tunnel,
+            workers: file.workers,
+            memory: file.memory,
             nodes,
         })
     }
