@@ -196,5 +196,5 @@ fn an_address_that_comes_later_is_ours_too() {
     nodes.a.ip("address add 192.168.77.11/24 dev eth0");
     wait_for("the port to be reserved there too", || bound("192.168.77.11"));
     assert!(bound("192.168.77.1"));
-    assert!(a.end("HUP").status.success());
+    assert!(a.end("TERM").status.success());
 }

@@ -39,7 +39,7 @@ pub fn run(args: Args) -> Result<(), RunError> {
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_target(false)
         .init();
-    Ok(daemon::run(&config)?)
+    Ok(daemon::run(config, &args.config)?)
 }
 
 /// Strict, unlike the filter's own conversion from text, which overlooks what it can't read.

@@ -71,17 +71,20 @@ impl<'t> Draft<'t> {
         self.faults.push((span, message));
     }
 
-    /// The faults in the order of the text.
-    pub(super) fn into_faults(mut self) -> Vec<Fault> {
+    /// The faults in the order of the text, with their spans.
+    pub(super) fn take_faults(&mut self) -> Vec<(Span, String)> {
         self.faults.sort_by_key(|(span, _)| span.start);
         self.faults.dedup();
-        let faults = std::mem::take(&mut self.faults).into_iter();
-        faults
-            .map(|(span, message)| {
-                let (line, column) = self.position(span.start);
-                Fault { line, column, message }
-            })
-            .collect()
+        std::mem::take(&mut self.faults)
+    }
+
+    /// The faults in the order of the text, with lines and columns.
+    pub(super) fn into_faults(mut self) -> Vec<Fault> {
+        let faults = self.take_faults().into_iter().map(|(span, message)| {
+            let (line, column) = self.position(span.start);
+            Fault { line, column, message }
+        });
+        faults.collect()
     }
 
     /// Line and column of a byte, both from 1 on.

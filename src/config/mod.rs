@@ -11,8 +11,10 @@
 //! say. What does not exist there, `cableway run` finds out.
 
 mod draft;
+pub mod edit;
 mod error;
 mod parse;
+mod place;
 mod port;
 mod remote;
 mod sense;
@@ -22,9 +24,10 @@ mod tests;
 mod text;
 
 pub use error::{Errors, Fault, LoadError};
+pub use place::Part;
 pub use port::{Kind, Port};
 pub use remote::{Peer, Route, Via};
-pub use text::{Bounded, DeviceName, Interface, Name, Netns, Prefix, Unicast};
+pub use text::{Bounded, DeviceName, FileMode, Interface, Name, Netns, Prefix, Unicast};
 
 use encap::wire::Mac;
 use schemars::JsonSchema;
@@ -75,6 +78,13 @@ pub struct Node {
     /// The management socket, where `cableway show` asks.
     #[serde(default = "default_socket")]
     pub socket: PathBuf,
+    /// Who may open it, as the octal digits of `chmod`: who may, may change the node. `"0600"`
+    /// when absent, for the daemon's user alone.
+    #[serde(default)]
+    pub socket_mode: FileMode,
+    /// The group that it belongs to, by name; the daemon's own when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket_group: Option<String>,
 }
 
 /// `[workers]`

@@ -45,7 +45,7 @@ impl Config {
 
 /// Reads the draft, and where it has errors what is left when all that is wrong is cut out; `None`
 /// when that leads nowhere.
-fn values(draft: &mut Draft<'_>) -> Option<Config> {
+pub(super) fn values(draft: &mut Draft<'_>) -> Option<Config> {
     let mut errors = 0;
     loop {
         draft.stand_in();

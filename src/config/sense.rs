@@ -4,24 +4,23 @@
 //! A section with faults of its own is not in the config that is looked at here. What refers to it
 //! is not called wrong for that.
 
-use super::draft::{Draft, Span};
+use super::place::{Author, Path, Place, at};
 use super::shape::either;
 use super::{Config, Kind, Name, Port, Via};
 use encap::wire::Mac;
 use encap::{Steer, Tunnel};
 use ipnet::IpNet;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 use std::hash::Hash;
 use std::net::IpAddr;
-use toml::de::{DeTable, DeValue};
 
 /// The least MTU of a link that carries IPv6, RFC 8200 §5.
 const IPV6_MIN_MTU: u32 = 1280;
 
 /// Reports what does not hold together.
-pub(super) fn check(draft: &mut Draft<'_>, config: &Config) {
-    let mut sense = Sense { draft, config };
+pub(super) fn check(author: &mut impl Author, config: &Config) {
+    let mut sense = Sense { author, config };
     sense.workers();
     sense.uplinks();
     sense.tunnels();
@@ -33,65 +32,18 @@ pub(super) fn check(draft: &mut Draft<'_>, config: &Config) {
     sense.routes();
 }
 
-/// Where in a config something stands.
-#[derive(Clone)]
-struct Path(Vec<Step>);
-
-#[derive(Clone)]
-enum Step {
-    Key(&'static str),
-    Index(usize),
-}
-
-/// The section or list of this name.
-fn at(key: &'static str) -> Path {
-    Path(vec![Step::Key(key)])
-}
-
-impl Path {
-    fn key(mut self, key: &'static str) -> Self {
-        self.0.push(Step::Key(key));
-        self
-    }
-
-    fn index(mut self, i: usize) -> Self {
-        self.0.push(Step::Index(i));
-        self
-    }
-
-    /// Its place in the text. What was left to its default has none, so the last step that has
-    /// one counts.
-    fn span(&self, root: &DeTable<'_>) -> Span {
-        let mut span = 0..0;
-        let mut value: Option<&DeValue<'_>> = None;
-        for step in &self.0 {
-            let next = match (step, value) {
-                (Step::Key(key), None) => root.get(*key),
-                (Step::Key(key), Some(DeValue::Table(table))) => table.get(*key),
-                (Step::Index(i), Some(DeValue::Array(list))) => list.get(*i),
-                _ => None,
-            };
-            let Some(next) = next else { break };
-            span = next.span();
-            value = Some(next.get_ref());
-        }
-        span
-    }
-}
-
-struct Sense<'d, 't, 'c> {
-    draft: &'d mut Draft<'t>,
+struct Sense<'a, 'c, A> {
+    author: &'a mut A,
     config: &'c Config,
 }
 
-impl<'c> Sense<'_, '_, 'c> {
+impl<'c, A: Author> Sense<'_, 'c, A> {
     fn fault(&mut self, path: Path, message: String) {
-        let span = path.span(self.draft.root());
-        self.draft.fault(span, message);
+        self.author.fault(path, message);
     }
 
-    fn line(&self, path: &Path) -> usize {
-        self.draft.position(path.span(self.draft.root()).start).0
+    fn place(&self, path: &Path) -> Place {
+        self.author.place(path)
     }
 
     /// Reports each item that was there before; `describe` says what was found, and what is
@@ -104,8 +56,8 @@ impl<'c> Sense<'_, '_, 'c> {
         let mut first = HashMap::new();
         for (item, path) in items {
             if let Some(earlier) = first.get(&item) {
-                let ((found, expected), line) = (describe(&item), self.line(earlier));
-                self.fault(path, format!("{found}, the first on line {line}; expected {expected}"));
+                let ((found, expected), first) = (describe(&item), self.place(earlier).at());
+                self.fault(path, format!("{found}, the first {first}; expected {expected}"));
             } else {
                 first.insert(item, path);
             }
@@ -125,7 +77,7 @@ impl<'c> Sense<'_, '_, 'c> {
     }
 
     fn uplinks(&mut self) {
-        let none = self.config.uplink.is_empty() && !self.draft.is_faulty("uplink");
+        let none = self.config.uplink.is_empty() && !self.author.is_faulty("uplink");
         if none && !self.config.peer.is_empty() {
             let message = "there are peers, but no uplink to reach them by; expected `[[uplink]]`";
             self.fault(at("peer").index(0), message.into());
@@ -232,9 +184,9 @@ impl<'c> Sense<'_, '_, 'c> {
         for (j, address) in port.addresses.iter().enumerate() {
             let gateways = &self.config.gateway.addresses;
             if let Some(k) = gateways.iter().position(|gateway| gateway.ip() == address.ip()) {
-                let line = self.line(&at("gateway").key("addresses").index(k));
+                let place = self.place(&at("gateway").key("addresses").index(k));
                 let message = format!(
-                    "{} is a gateway address (line {line}); expected one that is the pod's own",
+                    "{} is a gateway address ({place}); expected one that is the pod's own",
                     address.ip()
                 );
                 self.fault(path.clone().key("addresses").index(j), message);
@@ -296,12 +248,12 @@ impl<'c> Sense<'_, '_, 'c> {
         let tunnels: Vec<&str> = config.tunnel.tunnels().map(|(name, _)| name).collect();
         for (peer, path) in each() {
             let name = &peer.name;
-            if *name == config.node.name && !self.draft.is_faulty("node") {
+            if *name == config.node.name && !self.author.is_faulty("node") {
                 let message =
                     format!("peer `{name}` is this node itself; expected another node's name");
                 self.fault(path.clone().key("name"), message);
             }
-            if !tunnels.contains(&peer.tunnel.as_str()) && !self.draft.is_faulty("tunnel") {
+            if !tunnels.contains(&peer.tunnel.as_str()) && !self.author.is_faulty("tunnel") {
                 let message = unknown("tunnel", &peer.tunnel, &tunnels);
                 self.fault(path.clone().key("tunnel"), message);
             }
@@ -356,8 +308,7 @@ impl<'c> Sense<'_, '_, 'c> {
     /// Reports a prefix that is among the known ones.
     fn routed(&mut self, net: IpNet, path: Path, known: &HashMap<IpNet, Path>) {
         if let Some(first) = known.get(&net) {
-            let line = self.line(first);
-            let message = format!("line {line} already says where {net} is; expected one place");
+            let message = elsewhere(net, self.place(first));
             self.fault(path, message);
         }
     }
@@ -371,10 +322,10 @@ impl<'c> Sense<'_, '_, 'c> {
             let (net, peer, path) = subnet;
             match outer {
                 Some((around, whose, first)) if around.contains(net) => {
-                    let line = self.line(first);
+                    let first = self.place(first).at();
                     let message = format!(
-                        "{net} of peer `{peer}` overlaps with {around} of `{whose}`, on line \
-                         {line}; expected each address behind one peer"
+                        "{net} of peer `{peer}` overlaps with {around} of `{whose}`, {first}; \
+                         expected each address behind one peer"
                     );
                     self.fault(path.clone(), message);
                 }
@@ -385,24 +336,41 @@ impl<'c> Sense<'_, '_, 'c> {
 
     fn routes(&mut self) {
         let config = self.config;
+        let peers: HashSet<&Name> = config.peer.iter().map(|peer| &peer.name).collect();
+        let ports: HashMap<&Name, &Port> = config.port.iter().map(|p| (&p.name, p)).collect();
         for (i, route) in config.route.iter().enumerate() {
-            let (list, name, known): (_, _, Vec<&str>) = match &route.via {
-                Via::Unreachable | Via::Blackhole => continue,
-                Via::Peer(name) => {
-                    ("peer", name, config.peer.iter().map(|p| p.name.as_str()).collect())
+            let path = at("route").index(i).key("via");
+            match &route.via {
+                Via::Unreachable | Via::Blackhole => {}
+                Via::Peer(name) if !peers.contains(name) && !self.author.is_faulty("peer") => {
+                    let known: Vec<_> = config.peer.iter().map(|p| p.name.as_str()).collect();
+                    self.fault(path.key("peer"), unknown("peer", name, &known));
                 }
-                Via::Port(name) => {
-                    ("port", name, config.port.iter().map(|p| p.name.as_str()).collect())
-                }
-            };
-            if !known.contains(&name.as_str()) && !self.draft.is_faulty(list) {
-                self.fault(at("route").index(i).key("via").key(list), unknown(list, name, &known));
+                Via::Peer(_) => {}
+                Via::Port(name) => match ports.get(name) {
+                    Some(port) => {
+                        if let Some(message) = no_station(port, route.prefix.net()) {
+                            self.fault(path.key("port"), message);
+                        }
+                    }
+                    None if self.author.is_faulty("port") => {}
+                    None => {
+                        let known: Vec<_> = config.port.iter().map(|p| p.name.as_str()).collect();
+                        self.fault(path.key("port"), unknown("port", name, &known));
+                    }
+                },
             }
         }
     }
 }
 
-fn unknown(what: &str, name: impl Display, known: &[&str]) -> String {
+/// A prefix is routed to two places.
+pub fn elsewhere(net: IpNet, place: impl Display) -> String {
+    format!("{place} already says where {net} is; expected one place")
+}
+
+/// Something is named that there is not.
+pub fn unknown(what: &str, name: impl Display, known: &[&str]) -> String {
     let expected = match known {
         [] => format!("expected the name of a {what}, of which there is none"),
         _ => {
@@ -410,4 +378,18 @@ fn unknown(what: &str, name: impl Display, known: &[&str]) -> String {
         }
     };
     format!("there is no {what} `{name}`; {expected}")
+}
+
+/// A route by an Ethernet port of whose family the port has no station.
+pub fn no_station(port: &Port, net: IpNet) -> Option<String> {
+    let is_same = |ip: IpAddr| ip.is_ipv4() == net.addr().is_ipv4();
+    let has_one = port.addresses.iter().any(|own| is_same(own.ip()));
+    (port.kind != Kind::Tun && !has_one).then(|| {
+        let family = if net.addr().is_ipv4() { "IPv4" } else { "IPv6" };
+        format!(
+            "port `{}` has no {family} address, so there is no station to send {net} to; expected \
+             one in its `addresses`",
+            port.name
+        )
+    })
 }

@@ -11,15 +11,17 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Why a text is not the value that is expected in its place; the message says both.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct TextError(String);
 
-/// The name of a node, port or peer: 1 to 253 letters, digits and `. _ - : / @`, of ASCII.
+/// The name of a node, port or peer: 1 to 253 letters, digits and `. _ - : / @`, of ASCII. Copies
+/// share the text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(String);
+pub struct Name(Arc<str>);
 
 impl Name {
     /// The name as text.
@@ -182,6 +184,12 @@ impl FromStr for Prefix {
     }
 }
 
+impl From<IpNet> for Prefix {
+    fn from(net: IpNet) -> Self {
+        Self(net.trunc())
+    }
+}
+
 /// An address of a device with the length of its network's prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Interface(IpNet);
@@ -265,6 +273,44 @@ fn why_not_unicast(ip: IpAddr) -> Option<&'static str> {
     .find_map(|(is, what)| is.then_some(what))
 }
 
+/// Who may read and write a file: the nine bits of `chmod`, without those to execute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileMode(u32);
+
+impl FileMode {
+    /// The bits.
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+impl Default for FileMode {
+    fn default() -> Self {
+        FileMode(0o600)
+    }
+}
+
+impl fmt::Display for FileMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04o}", self.0)
+    }
+}
+
+impl FromStr for FileMode {
+    type Err = TextError;
+
+    fn from_str(text: &str) -> Result<Self, TextError> {
+        match u32::from_str_radix(text, 8) {
+            Ok(bits) if bits & !0o666 == 0 && bits & 0o600 == 0o600 => Ok(Self(bits)),
+            _ => Err(TextError(format!(
+                "`{}` is not a socket's mode; expected octal digits that let its owner read and \
+                 write, such as \"0600\" or \"0660\"",
+                text.escape_debug()
+            ))),
+        }
+    }
+}
+
 /// A whole number from `MIN` to `MAX`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Bounded<const MIN: u32, const MAX: u32>(u32);
@@ -323,16 +369,10 @@ impl<const MIN: u32, const MAX: u32> JsonSchema for Bounded<MIN, MAX> {
     }
 }
 
-/// Gives a type that is text its serde, display and schema; `what` is said where something else
+/// Gives a type that is text its serde and schema; `what` is said where something else
 /// than text was found.
 macro_rules! text {
     ($($type:ident: $what:literal, $pattern:literal;)+) => {$(
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.fmt(f)
-            }
-        }
-
         impl Serialize for $type {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
@@ -378,4 +418,18 @@ text! {
     Unicast: "an IP address", "^[0-9a-fA-F:.]+$";
     Prefix: "an IP prefix", "^[0-9a-fA-F:.]+(/[0-9]{1,3})?$";
     Interface: "an IP address with the length of its prefix", "^[0-9a-fA-F:.]+(/[0-9]{1,3})?$";
+    FileMode: "the mode of a file", "^0?[0-7]{3}$";
 }
+
+/// Displays a type as what it holds.
+macro_rules! display {
+    ($($type:ident)+) => {$(
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    )+};
+}
+
+display! { Name DeviceName Netns Unicast Prefix Interface }

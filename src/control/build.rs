@@ -1,30 +1,33 @@
 //! From a config and facts about the machine to the tables of the workers. A pure function: what
 //! the machine is like comes in as [`Facts`], so that all of it is tested without one.
 //!
-//! Ports are numbered uplinks first, then `[[port]]`s, in the config's order. Neighbours are the
-//! underlay's next hops first, then the stations of Ethernet ports.
+//! Uplinks are the first ports, in the config's order; the other ports, the peers and the neighbours
+//! have the slots that they got when they came.
 
 use super::netlink::LinkFacts;
-use super::state::RouteTables;
-use crate::config::{self, Config, Via};
+use super::numbers::Numbers;
+use crate::config::{self, Config, Name};
 use crate::io::Port;
 use encap::wire::Mac;
 use encap::{Ends, Tunnel};
 use hashbrown::HashMap;
-use ipnet::IpNet;
 use pipeline::frame::Link;
-use pipeline::snapshot::{Caps, Gateway, Hop, Peer, PortId, PortInfo, Role, Snapshot, TunnelInfo};
+use pipeline::snapshot::{Caps, Gateway, Peer, PortId, PortInfo, Role, Snapshot, TunnelInfo};
+use pipeline::tables::Slots;
 use pipeline::tables::neighbours::Neighbour;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What the config doesn't know.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// The uplinks, in the config's order.
     pub uplinks: Vec<UplinkFacts>,
-    /// The devices of the ports, in the config's order.
-    pub ports: Vec<DeviceFacts>,
+    /// The ports that are open.
+    pub ports: HashMap<Name, OpenPort>,
+    /// The peers' slots.
+    pub peers: HashMap<Name, usize>,
     /// The ways to the peers, in the config's order.
     pub ways: Vec<Way>,
 }
@@ -53,6 +56,15 @@ impl UplinkFacts {
     }
 }
 
+/// A port that is open.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenPort {
+    /// Its number.
+    pub id: PortId,
+    /// Its device.
+    pub device: DeviceFacts,
+}
+
 /// An open device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceFacts {
@@ -75,108 +87,81 @@ pub struct Way {
     pub next_hop: IpAddr,
 }
 
-/// What [`build`] makes.
-#[derive(Clone, Default)]
-pub struct Built {
-    /// The tables.
-    pub snapshot: Snapshot,
-    /// The routes that its route tables were made of.
-    pub routes: RouteTables,
-    /// MACs of the peers' VTEPs, in the config's order.
-    pub vteps: Vec<Mac>,
-}
-
-/// The config asks for something that can't be.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BuildError {
-    /// A peer's tunnel is not there.
-    #[error("peer {peer}: there is no tunnel {tunnel:?}; name one of the [[tunnel]]s")]
-    Tunnel {
-        /// The peer.
-        peer: String,
-        /// What it names.
-        tunnel: String,
-    },
-    /// A route's peer or port is not there.
-    #[error("route {prefix}: there is no {what}; name one of the config's")]
-    Via {
-        /// The route.
-        prefix: IpNet,
-        /// What it names.
-        what: String,
-    },
-    /// A route by an Ethernet port without a station of its family.
-    #[error(
-        "route {prefix}: port {port} has no address of that family, so there is no station to send \
-         to; add one to its `addresses`"
-    )]
-    Station {
-        /// The route.
-        prefix: IpNet,
-        /// The port.
-        port: String,
-    },
-}
-
 /// The MAC of a node's VTEP where the config names none: here for our own, and on every peer for
 /// ours.
 pub fn vtep_mac(node: &str) -> Mac {
     Mac::derive(&format!("vtep/{node}"))
 }
 
-/// Makes the tables. Neighbours of `previous` that are still needed are carried over with what has
-/// been learned about them.
-///
-/// # Errors
-/// When the config names something that isn't there.
+/// The MAC of a peer's VTEP.
+pub fn peer_mac(peer: &config::Peer) -> Mac {
+    peer.vtep_mac.unwrap_or_else(|| vtep_mac(peer.name.as_str()))
+}
+
+/// Makes the tables, but for the routes, which stay as they were. Neighbours of `previous` that are
+/// still needed keep their slots and what has been learned about them.
 ///
 /// # Panics
-/// When `facts` has fewer uplinks, ports or ways than `config`.
+/// When the config was not checked, or `facts` lacks an uplink, port, peer or way of it.
 pub fn build(
     config: &Config,
     facts: &Facts,
-    previous: Option<&Snapshot>,
-) -> Result<Built, BuildError> {
+    previous: &Snapshot,
+    numbers: &mut Numbers,
+) -> Snapshot {
     let tunnels = tunnels(config);
-    let mut neighbours = Neighbours::new(previous);
-    let peers = peers(config, facts, &tunnels, &mut neighbours)?;
+    let mut neighbours = Neighbours::new(previous, numbers);
+    let peers = peers(config, facts, &tunnels, &mut neighbours);
     let ports = ports(config, facts, &mut neighbours);
-    let routes = routes(config, &ports)?;
-    let by_address = peers.iter().enumerate().map(|(i, peer)| (peer.address, i as u16));
-    let snapshot = Snapshot {
-        generation: previous.map_or(1, |previous| previous.generation + 1),
-        peers_by_address: Arc::new(by_address.collect()),
-        ports: Arc::new(ports.into()),
+    let by_address = peers.entries().map(|(i, peer)| (peer.address, i as u16)).collect();
+    Snapshot {
+        generation: previous.generation + 1,
+        peers_by_address: Arc::new(by_address),
+        ports: Arc::new(ports),
         tunnels: Arc::new(tunnels),
-        peers: Arc::new(peers.into()),
-        neighbours: Arc::new(neighbours.all.into()),
-        gateway: Arc::new(Gateway { addresses: gateways(config).collect() }),
-        routes4: routes.v4.snapshot(),
-        routes6: routes.v6.snapshot(),
-    };
-    Ok(Built { snapshot, routes, vteps: config.peer.iter().map(peer_mac).collect() })
+        peers: Arc::new(peers),
+        neighbours: Arc::new(neighbours.finish()),
+        gateway: Arc::new(Gateway { addresses: gateways(config) }),
+        routes4: previous.routes4.clone(),
+        routes6: previous.routes6.clone(),
+    }
 }
 
 /// The slots of neighbours: one for each address on each port.
 struct Neighbours<'a> {
-    all: Vec<Arc<Neighbour>>,
+    all: Slots<Arc<Neighbour>>,
     slots: HashMap<(PortId, IpAddr), usize>,
-    previous: HashMap<(PortId, IpAddr), &'a Arc<Neighbour>>,
+    previous: HashMap<(PortId, IpAddr), (usize, &'a Arc<Neighbour>)>,
+    numbers: &'a mut Numbers,
+    now: Instant,
 }
 
 impl<'a> Neighbours<'a> {
-    fn new(previous: Option<&'a Snapshot>) -> Self {
-        let known = previous.into_iter().flat_map(|snapshot| snapshot.neighbours.iter());
-        let previous = known.map(|known| ((known.port, known.address), known)).collect();
-        Neighbours { all: Vec::new(), slots: HashMap::new(), previous }
+    fn new(previous: &'a Snapshot, numbers: &'a mut Numbers) -> Self {
+        let known = previous.neighbours.entries();
+        let previous = known.map(|(i, known)| ((known.port, known.address), (i, known))).collect();
+        let (all, slots, now) = (Slots::default(), HashMap::new(), Instant::now());
+        Neighbours { all, slots, previous, numbers, now }
     }
 
     fn slot(&mut self, port: PortId, address: IpAddr) -> usize {
-        *self.slots.entry((port, address)).or_insert_with(|| {
-            let known = self.previous.get(&(port, address)).map(|known| Arc::clone(known));
-            self.all.push(known.unwrap_or_else(|| Arc::new(Neighbour::new(port, address))));
-            self.all.len() - 1
+        let Neighbours { all, slots, previous, numbers, now } = self;
+        *slots.entry((port, address)).or_insert_with(|| {
+            let (slot, neighbour) = match previous.remove(&(port, address)) {
+                Some((slot, known)) => (slot, known.clone()),
+                None => (numbers.take(*now), Arc::new(Neighbour::new(port, address))),
+            };
+            all.insert(slot, neighbour);
+            slot
         })
+    }
+
+    /// Gives the slots of those back that nobody needs any more.
+    fn finish(self) -> Slots<Arc<Neighbour>> {
+        for (slot, _) in self.previous.into_values() {
+            self.numbers.give_back(slot, self.now);
+        }
+        self.all
     }
 }
 
@@ -197,13 +182,11 @@ fn peers(
     facts: &Facts,
     tunnels: &[TunnelInfo],
     neighbours: &mut Neighbours<'_>,
-) -> Result<Vec<Peer>, BuildError> {
-    let peers = config.peer.iter().zip(&facts.ways).map(|(peer, way)| {
+) -> Slots<Peer> {
+    let mut peers = Slots::default();
+    for (peer, way) in config.peer.iter().zip(&facts.ways) {
         let tunnel = tunnels.iter().position(|tunnel| tunnel.name == peer.tunnel);
-        let tunnel = tunnel.ok_or_else(|| BuildError::Tunnel {
-            peer: peer.name.to_string(),
-            tunnel: peer.tunnel.to_string(),
-        })?;
+        let tunnel = tunnel.expect("a config whose peer names no tunnel is refused");
         let uplink = port_id(way.uplink);
         let ends = Ends {
             local: way.local,
@@ -211,7 +194,7 @@ fn peers(
             local_mac: tunnels[tunnel].mac,
             remote_mac: peer_mac(peer),
         };
-        Ok(Peer {
+        let info = Peer {
             name: peer.name.to_string(),
             address: peer.address.ip(),
             local: way.local,
@@ -220,16 +203,13 @@ fn peers(
             uplink,
             neighbour: neighbours.slot(uplink, way.next_hop),
             check_source: peer.check_source,
-        })
-    });
-    peers.collect()
+        };
+        peers.insert(facts.peers[&peer.name], info);
+    }
+    peers
 }
 
-fn peer_mac(peer: &config::Peer) -> Mac {
-    peer.vtep_mac.unwrap_or_else(|| vtep_mac(peer.name.as_str()))
-}
-
-fn ports(config: &Config, facts: &Facts, neighbours: &mut Neighbours<'_>) -> Vec<PortInfo> {
+fn ports(config: &Config, facts: &Facts, neighbours: &mut Neighbours<'_>) -> Slots<PortInfo> {
     let uplinks = config.uplink.iter().zip(&facts.uplinks).map(|(uplink, facts)| PortInfo {
         name: uplink.device.to_string(),
         role: Role::Uplink,
@@ -243,12 +223,13 @@ fn ports(config: &Config, facts: &Facts, neighbours: &mut Neighbours<'_>) -> Vec
         gateway4: None,
         gateway6: None,
     });
-    let mut all: Vec<_> = uplinks.collect();
-    for (port, device) in config.port.iter().zip(&facts.ports) {
-        let id = port_id(all.len());
+    let mut all: Slots<_> = uplinks.collect();
+    let gateways = gateways(config);
+    for port in &config.port {
+        let OpenPort { id, device } = facts.ports[&port.name];
         let stations = port.addresses.iter().filter(|_| device.link == Link::Ethernet);
         let stations = stations.map(|own| (own.ip(), neighbours.slot(id, own.ip()))).collect();
-        all.push(PortInfo {
+        let info = PortInfo {
             name: port.name.to_string(),
             role: Role::Pod,
             link: device.link,
@@ -258,86 +239,30 @@ fn ports(config: &Config, facts: &Facts, neighbours: &mut Neighbours<'_>) -> Vec
             partial_sums: device.partial_sums,
             check_source: port.check_source,
             stations,
-            gateway4: match gateway_of(config, port, true) {
+            gateway4: match gateway_of(&gateways, port, true) {
                 Some(IpAddr::V4(v4)) => Some(v4),
                 _ => None,
             },
-            gateway6: match gateway_of(config, port, false) {
+            gateway6: match gateway_of(&gateways, port, false) {
                 Some(IpAddr::V6(v6)) => Some(v6),
                 _ => None,
             },
-        });
+        };
+        all.insert(id.index(), info);
     }
     all
 }
 
 /// The gateway's address of a family that a port's stations know: one in a prefix of theirs if
 /// there is one, else the first.
-pub fn gateway_of(config: &Config, port: &config::Port, v4: bool) -> Option<IpAddr> {
-    let of_family = || gateways(config).filter(|address| address.is_ipv4() == v4);
+pub fn gateway_of(gateways: &[IpAddr], port: &config::Port, v4: bool) -> Option<IpAddr> {
+    let of_family = || gateways.iter().copied().filter(|address| address.is_ipv4() == v4);
     let near = |address: &IpAddr| port.addresses.iter().any(|own| own.net().contains(address));
     of_family().find(near).or_else(|| of_family().next())
 }
 
-fn gateways(config: &Config) -> impl Iterator<Item = IpAddr> + '_ {
-    config.gateway.addresses.iter().map(|address| address.ip())
-}
-
-/// From the least to the most particular: of two routes to one prefix the last one stays.
-fn routes(config: &Config, ports: &[PortInfo]) -> Result<RouteTables, BuildError> {
-    let mut routes = RouteTables::default();
-    for (i, peer) in config.peer.iter().enumerate() {
-        for subnet in &peer.subnets {
-            routes.insert(subnet.net(), Hop::Peer(i));
-        }
-    }
-    for route in &config.route {
-        routes.insert(route.prefix.net(), via(config, ports, route)?);
-    }
-    for (i, port) in config.port.iter().enumerate() {
-        let id = port_id(config.uplink.len() + i);
-        for own in &port.addresses {
-            routes.insert(own.host(), station(ports, id, |address| address == own.ip()));
-        }
-    }
-    for address in gateways(config) {
-        routes.insert(address.into(), Hop::Local);
-    }
-    Ok(routes)
-}
-
-fn via(config: &Config, ports: &[PortInfo], route: &config::Route) -> Result<Hop, BuildError> {
-    let prefix = route.prefix.net();
-    let missing = |what: String| BuildError::Via { prefix, what };
-    match &route.via {
-        Via::Unreachable => Ok(Hop::Unreachable),
-        Via::Blackhole => Ok(Hop::Blackhole),
-        Via::Peer(name) => {
-            let peer = config.peer.iter().position(|peer| peer.name == *name);
-            peer.map(Hop::Peer).ok_or_else(|| missing(format!("peer {name}")))
-        }
-        Via::Port(name) => {
-            let port = config.port.iter().position(|port| port.name == *name);
-            let port = port.ok_or_else(|| missing(format!("port {name}")))?;
-            let id = port_id(config.uplink.len() + port);
-            let is_v4 = matches!(prefix, IpNet::V4(_));
-            match station(ports, id, |address| address.is_ipv4() == is_v4) {
-                Hop::None => Err(BuildError::Station { prefix, port: name.to_string() }),
-                hop => Ok(hop),
-            }
-        }
-    }
-}
-
-/// The hop to the first station of a port that `is` true of; to the port itself where frames need
-/// no station.
-fn station(ports: &[PortInfo], id: PortId, is: impl Fn(IpAddr) -> bool) -> Hop {
-    let port = &ports[id.index()];
-    if port.link == Link::Ip {
-        return Hop::Port(id);
-    }
-    let found = port.stations.iter().find(|(address, _)| is(*address));
-    found.map_or(Hop::None, |(_, slot)| Hop::Neighbour(*slot))
+fn gateways(config: &Config) -> Vec<IpAddr> {
+    config.gateway.addresses.iter().map(|address| address.ip()).collect()
 }
 
 /// The number of the port at `index`.

@@ -8,13 +8,15 @@
 //! 4. the snapshot; the worker; the uplinks' XDP programs take our packets;
 //! 5. the management socket answers: ready.
 //!
-//! It runs until SIGTERM, SIGINT or SIGHUP, or until a worker fails.
+//! It runs until SIGTERM or SIGINT, or until a worker fails. What happens between is in [`node`](super::node)
+//! and [`orders`].
 
-use super::build::BuildError;
+use super::desired::Desired;
 use super::devices::PortError;
 use super::management::{self, Socket, SocketError};
 use super::netlink::NetlinkError;
 use super::node::Node;
+use super::orders::{self, Editor, Orders};
 use super::privilege::{self, PrivilegeError};
 use super::reserve::ReserveError;
 use super::underlay::UnderlayError;
@@ -24,7 +26,7 @@ use crate::config::Config;
 use crate::io::af_xdp::AfXdpError;
 use pipeline::frame::MemoryError;
 use std::io;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use std::path::Path;
 
 /// The daemon can't start, or can't go on.
 #[derive(Debug, thiserror::Error)]
@@ -47,82 +49,57 @@ pub enum DaemonError {
     #[error(transparent)]
     Reserve(#[from] ReserveError),
     #[error(transparent)]
-    Build(#[from] BuildError),
-    #[error(transparent)]
     Worker(#[from] WorkerError),
     #[error("{doing}: {source}")]
     Io { doing: &'static str, source: io::Error },
 }
 
-/// Runs a node until it is told to end by a signal.
+/// Runs a node until it is told to end by a signal; `config` is what was read from `file`.
 ///
 /// # Errors
 /// When it can't start or a worker fails. The machine is then as it was before, as it is when this
 /// returns without an error.
-pub fn run(config: &Config) -> Result<(), DaemonError> {
+pub fn run(config: Config, file: &Path) -> Result<(), DaemonError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| DaemonError::Io { doing: "starting tokio", source })?;
     runtime.block_on(async {
-        let mut end = End::new()?;
+        let queue = orders::queue(file);
+        let (editor, mut orders) =
+            queue.map_err(|source| DaemonError::Io { doing: "catching signals", source })?;
         let mut undo = Undo::default();
-        let result = serve(config, &mut undo, &mut end).await;
+        let result = serve(config, &mut undo, editor, &mut orders).await;
         undo.unwind().await;
         result
     })
 }
 
-/// The signals that end a daemon. From here on they do nothing else.
-struct End {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl End {
-    fn new() -> Result<End, DaemonError> {
-        let catch = |kind| {
-            signal(kind).map_err(|source| DaemonError::Io { doing: "catching signals", source })
-        };
-        let terminate = catch(SignalKind::terminate())?;
-        let interrupt = catch(SignalKind::interrupt())?;
-        Ok(End { terminate, interrupt, hangup: catch(SignalKind::hangup())? })
-    }
-
-    async fn come(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.hangup.recv() => "SIGHUP",
-        }
-    }
-}
-
 /// A start takes a moment and is not interrupted: a signal that comes meanwhile ends the daemon
 /// after it.
-async fn serve(config: &Config, undo: &mut Undo, end: &mut End) -> Result<(), DaemonError> {
+async fn serve(
+    config: Config,
+    undo: &mut Undo,
+    editor: Editor,
+    orders: &mut Orders,
+) -> Result<(), DaemonError> {
     privilege::check()?;
-    let socket = Socket::bind(&config.node.socket)?;
-    let mut node = Node::start(config, undo).await?;
+    let socket = Socket::bind(&config.node)?;
+    let mut node = Node::start(Desired::new(config), undo).await?;
     let state = node.state();
     let watched = state.clone();
     tracing::info!(
         "node {} is ready: uplinks {}, ports {}, peers {}; management socket {}",
-        config.node.name,
-        config.uplink.len(),
-        config.port.len(),
-        config.peer.len(),
+        node.config.node.name,
+        node.config.uplink.len(),
+        node.config.port.len(),
+        node.config.peer.len(),
         socket.path().display()
     );
     tokio::select! {
-        result = management::serve(&socket, state) => {
+        result = management::serve(&socket, state, editor) => {
             let doing = "serving the management socket";
             result.map_err(|source| DaemonError::Io { doing, source })
         }
-        never = node.follow(config, undo) => match never {},
+        () = node.follow(orders, undo) => Ok(()),
         error = watched.workers.watch(|id| watched.port_name(id)) => Err(error.into()),
-        name = end.come() => {
-            tracing::info!("{name}: stopping");
-            Ok(())
-        }
     }
 }

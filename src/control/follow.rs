@@ -9,11 +9,11 @@ use super::daemon::DaemonError;
 use super::devices;
 use super::netlink::{Changes, LinkFacts};
 use super::node::Node;
+use super::orders::Orders;
 use super::underlay::Sight;
 use super::undo::Undo;
 use crate::config::Config;
 use crate::io::af_xdp::Match;
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,12 +25,20 @@ const TICK: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(100);
 
 impl Node {
-    /// Follows the underlay for good.
-    pub async fn follow(&mut self, config: &Config, undo: &mut Undo) -> Infallible {
+    /// Does what it is told, and follows the underlay, until it is told to end.
+    pub async fn follow(&mut self, orders: &mut Orders, undo: &mut Undo) {
         let mut due = Instant::now() + SAFETY;
         loop {
             let rest = TICK.min(due.saturating_duration_since(Instant::now()));
+            // Only waiting is ever broken off, nothing that has begun.
             let mut changes = tokio::select! {
+                order = orders.next() => {
+                    if let Some(why) = self.obey(order, undo).await {
+                        tracing::info!("{why}: stopping");
+                        return;
+                    }
+                    continue;
+                }
                 changes = self.events.next() => changes.unwrap_or_else(|error| {
                     tracing::warn!("reading the kernel's events: {error}");
                     Changes::default()
@@ -41,7 +49,7 @@ impl Node {
                 changes = Changes::everything("seen at a look without an event");
                 due = Instant::now() + SAFETY;
             }
-            if let Err(error) = self.look(config, undo, &changes).await {
+            if let Err(error) = self.look(undo, &changes).await {
                 tracing::warn!("following the kernel: {error}; trying again");
                 due = Instant::now() + RETRY;
             }
@@ -49,14 +57,9 @@ impl Node {
     }
 
     /// Looks at what may have changed, and passes on what has.
-    async fn look(
-        &mut self,
-        config: &Config,
-        undo: &mut Undo,
-        why: &Changes,
-    ) -> Result<(), DaemonError> {
+    async fn look(&mut self, undo: &mut Undo, why: &Changes) -> Result<(), DaemonError> {
         if why.is_beyond_neighbours() {
-            self.look_at_underlay(config, why).await?;
+            self.look_at_underlay(&self.config.clone(), why).await?;
         }
         let snapshot = self.state.snapshot.load_full();
         let whole = why.is_beyond_neighbours() || why.incomplete.is_some();
@@ -86,9 +89,20 @@ impl Node {
         let ways = self.underlay.follow(config, &self.facts.ways, why).await?;
         if ways != self.facts.ways || before != self.facts.uplinks {
             self.facts.ways = ways;
-            let built = build::build(config, &self.facts, Some(&self.state.snapshot.load()))?;
-            self.state.snapshot.store(Arc::new(built.snapshot));
+            let before = self.state.snapshot.load_full();
+            let snapshot = build::build(config, &self.facts, &before, &mut self.numbers.neighbours);
+            self.state.snapshot.store(Arc::new(snapshot));
         }
+        self.be_reachable(config, is_new).await
+    }
+
+    /// Takes packets to our addresses as they are now; also when they have not changed if there is
+    /// a new uplink.
+    pub(super) async fn be_reachable(
+        &mut self,
+        config: &Config,
+        is_new: bool,
+    ) -> Result<(), DaemonError> {
         let own = self.underlay.addresses(&self.facts.ways);
         if own != self.own || is_new {
             self.own = own;

@@ -11,16 +11,21 @@
 //! All of it runs on the main thread, in a tokio runtime of that one thread; workers never wait for
 //! it.
 
+pub mod apply;
 pub mod build;
 pub mod daemon;
+pub mod desired;
 pub mod devices;
 pub mod follow;
 pub mod management;
 pub mod netlink;
 pub mod node;
+pub mod numbers;
+pub mod orders;
 pub mod privilege;
 pub mod report;
 pub mod reserve;
+pub mod routes;
 pub mod state;
 pub mod underlay;
 pub mod undo;

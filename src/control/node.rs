@@ -1,10 +1,13 @@
 //! A node at work: what is made at its start, and followed while it runs.
 
-use super::build::{self, Built, Facts, UplinkFacts};
+use super::build::{self, Facts, OpenPort, UplinkFacts};
 use super::daemon::DaemonError;
+use super::desired::Desired;
 use super::devices;
 use super::netlink::{Events, Netlink};
+use super::numbers::Numbers;
 use super::reserve::Reserved;
+use super::routes::{Hops, RouteTables};
 use super::state::{PortFacts, State};
 use super::underlay::Underlay;
 use super::undo::Undo;
@@ -15,6 +18,7 @@ use crate::io::af_xdp::{Device, Umem};
 use arc_swap::ArcSwap;
 use pipeline::frame::Memory;
 use pipeline::snapshot::{PortId, Role, Snapshot};
+use pipeline::tables::Slots;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,11 +31,17 @@ const RESOLVE: (u32, Duration) = (20, Duration::from_millis(25));
 
 /// A running node.
 pub struct Node {
+    /// What it is to be, and is.
+    pub(super) desired: Arc<Desired>,
+    /// The same as a config, without the routes.
+    pub(super) config: Arc<Config>,
     pub(super) netlink: Netlink,
     pub(super) events: Events,
     pub(super) underlay: Underlay,
     pub(super) umem: Arc<Umem>,
     pub(super) facts: Facts,
+    pub(super) numbers: AllNumbers,
+    pub(super) routes: RouteTables,
     /// The uplinks' devices; `None` of one that is gone.
     pub(super) uplinks: Vec<Option<Arc<Device>>>,
     /// Where packets of the underlay may reach us.
@@ -40,6 +50,13 @@ pub struct Node {
     pub(super) reserved: Reserved,
     /// Next hops whose MAC is not known.
     pub(super) unresolved: usize,
+}
+
+/// The slots that are free.
+pub(super) struct AllNumbers {
+    pub(super) ports: Numbers,
+    pub(super) peers: Numbers,
+    pub(super) neighbours: Numbers,
 }
 
 /// Ports that are open, not yet at work.
@@ -56,7 +73,9 @@ impl Node {
     ///
     /// # Errors
     /// When a step fails; `undo` then knows what had been done.
-    pub async fn start(config: &Config, undo: &mut Undo) -> Result<Node, DaemonError> {
+    pub async fn start(desired: Desired, undo: &mut Undo) -> Result<Node, DaemonError> {
+        let config = Arc::new(desired.config());
+        let config = &config;
         let memory = Memory::new(config.memory.chunks.get(), config.memory.huge_pages)?;
         let netlink = Netlink::connect(None)?;
         // Before anything is asked for, so that no change between is missed.
@@ -71,20 +90,36 @@ impl Node {
         let mut ports = Ports::default();
         ports.open_uplinks(config, &underlay, &umem)?;
         ports.open_ports(config, &umem, undo).await?;
-        let mut facts = ports.facts;
+        let (mut facts, now) = (ports.facts, Instant::now());
         facts.ways = ways;
-        let built = build::build(config, &facts, None)?;
-        warn_of_mtus(&built.snapshot);
-        let unresolved = resolve(&mut underlay, &built.snapshot, undo).await?;
-        let state = work(config, memory, built, ports.ports, ports.about, undo)?;
-        let uplinks = ports.uplinks;
+        let mut numbers = AllNumbers {
+            ports: Numbers::from(ports.ports.len()),
+            peers: Numbers::default(),
+            neighbours: Numbers::default(),
+        };
+        let peers = config.peer.iter();
+        facts.peers = peers.map(|peer| (peer.name.clone(), numbers.peers.take(now))).collect();
+        let nothing = Snapshot::default();
+        let mut snapshot = build::build(config, &facts, &nothing, &mut numbers.neighbours);
+        let mut routes = RouteTables::default();
+        routes.change(Hops::new(&desired, &snapshot).all().map(|(net, hop)| (net, Some(hop))));
+        routes.publish(&mut snapshot);
+        warn_of_mtus(&snapshot);
+        let unresolved = resolve(&mut underlay, &snapshot, undo).await?;
+        let desired = Arc::new(desired);
+        let about = ports.about.into();
+        let state = work(&desired, memory, snapshot, ports.ports, about, undo)?;
         let node = Node {
+            desired,
+            config: config.clone(),
             netlink,
             events,
             underlay,
             umem,
             facts,
-            uplinks,
+            numbers,
+            routes,
+            uplinks: ports.uplinks,
             own,
             state,
             reserved,
@@ -131,8 +166,12 @@ impl Ports {
         undo: &mut Undo,
     ) -> Result<(), DaemonError> {
         for port in &config.port {
-            let opened = devices::open_port(config, port, umem, undo).await?;
-            self.facts.ports.push(opened.facts);
+            let mut steps = Undo::default();
+            let opened = devices::open_port(config, port, umem, &mut steps).await;
+            let id = build::port_id(self.ports.len());
+            undo.port(id, steps);
+            let opened = opened?;
+            self.facts.ports.insert(port.name.clone(), OpenPort { id, device: opened.facts });
             self.add(opened.queues, opened.about);
         }
         Ok(())
@@ -191,14 +230,15 @@ async fn resolve(
 
 /// Starts the workers and gives them the ports.
 fn work(
-    config: &Config,
+    desired: &Arc<Desired>,
     memory: &'static Memory,
-    built: Built,
+    snapshot: Snapshot,
     ports: Vec<(PortId, Vec<Box<dyn Port>>)>,
-    about: Vec<PortFacts>,
+    about: Slots<PortFacts>,
     undo: &mut Undo,
 ) -> Result<Arc<State>, DaemonError> {
-    let snapshot = Arc::new(ArcSwap::from_pointee(built.snapshot));
+    let config = desired.base();
+    let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
     let epoch = Instant::now();
     let workers = Workers::start(&config.workers, memory, snapshot.clone(), epoch)?;
     undo.workers(&workers);
@@ -208,9 +248,8 @@ fn work(
     Ok(Arc::new(State {
         node: config.node.name.to_string(),
         snapshot,
-        routes: built.routes,
-        ports: about,
-        vteps: built.vteps,
+        desired: ArcSwap::new(desired.clone()),
+        ports: ArcSwap::from_pointee(about),
         workers,
         memory,
         epoch,

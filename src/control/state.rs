@@ -1,7 +1,9 @@
 //! What the control side keeps while the daemon runs, and what it tells of it.
 
-use super::report;
+use super::desired::Desired;
+use super::routes::Hops;
 use super::workers::{QueueFacts, Workers};
+use super::{build, report};
 use crate::io::KernelDrop;
 use arc_swap::ArcSwap;
 use encap::wire::Mac;
@@ -9,9 +11,9 @@ use ipnet::IpNet;
 use pipeline::drops::{self, Counter, Counters};
 use pipeline::frame::{Link, Memory};
 use pipeline::snapshot::{Hop, NextHop, PortId, PortInfo, Role, Snapshot};
-use pipeline::tables::Rib;
+use pipeline::tables::Slots;
 use pipeline::tables::neighbours::NeighbourState;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,45 +23,16 @@ pub struct State {
     pub node: String,
     /// The tables that workers read.
     pub snapshot: Arc<ArcSwap<Snapshot>>,
-    /// The routes that the tables were made of.
-    pub routes: RouteTables,
-    /// What the snapshot doesn't say of a port, in its order.
-    pub ports: Vec<PortFacts>,
-    /// MACs of the peers' VTEPs, in the snapshot's order.
-    pub vteps: Vec<Mac>,
+    /// What they were made of.
+    pub desired: ArcSwap<Desired>,
+    /// What the snapshot doesn't say of a port, by its number.
+    pub ports: ArcSwap<Slots<PortFacts>>,
     /// The workers and the queues that they own.
     pub workers: Arc<Workers>,
     /// The frames' memory.
     pub memory: &'static Memory,
     /// When the workers' clocks began.
     pub epoch: Instant,
-}
-
-/// The overlay's routes of both families; values are [`NextHop::to_bits`].
-#[derive(Clone, Default)]
-pub struct RouteTables {
-    /// IPv4.
-    pub v4: Rib<Ipv4Addr>,
-    /// IPv6.
-    pub v6: Rib<Ipv6Addr>,
-}
-
-impl RouteTables {
-    /// Adds a route or changes it.
-    pub fn insert(&mut self, prefix: IpNet, hop: Hop) {
-        let value = NextHop::new(hop).to_bits();
-        match prefix {
-            IpNet::V4(net) => self.v4.insert(net, value),
-            IpNet::V6(net) => self.v6.insert(net, value),
-        };
-    }
-
-    /// All routes, by family and prefix.
-    pub fn iter(&self) -> impl Iterator<Item = (IpNet, Hop)> + '_ {
-        let v4 = self.v4.iter().map(|(net, value)| (IpNet::V4(net), value));
-        let v6 = self.v6.iter().map(|(net, value)| (IpNet::V6(net), value));
-        v4.chain(v6).map(|(net, value)| (net, NextHop::from_bits(value).hop()))
-    }
 }
 
 /// What people want to know of a port and stages don't.
@@ -91,12 +64,12 @@ impl State {
     /// `/v1/show/ports`
     pub fn ports(&self) -> report::Ports {
         let snapshot = self.snapshot.load();
-        let queues = self.workers.queues();
-        let ports = snapshot.ports.iter().zip(&self.ports).enumerate();
-        let ports = ports.filter_map(|(i, (info, facts))| {
+        let (queues, facts) = (self.workers.queues(), self.ports.load());
+        let ports = snapshot.ports.entries().filter_map(|(i, info)| {
             let id = PortId(u16::try_from(i).ok()?);
             let queues = queues.iter().filter(|queue| queue.port == id);
-            Some(port(id, info, facts, queues.map(|queue| self.queue(queue)).collect()))
+            let queues = queues.map(|queue| self.queue(queue)).collect();
+            Some(port(id, info, facts.get(i)?, queues))
         });
         report::Ports { ports: ports.collect() }
     }
@@ -119,8 +92,9 @@ impl State {
 
     /// `/v1/show/routes`
     pub fn routes(&self) -> report::Routes {
-        let snapshot = self.snapshot.load();
-        let routes = self.routes.iter().map(|(prefix, hop)| route(&snapshot, prefix, hop));
+        let (snapshot, desired) = (self.snapshot.load(), self.desired.load());
+        let hops = Hops::new(&desired, &snapshot);
+        let routes = hops.all().map(|(prefix, hop)| route(&snapshot, prefix, hop));
         report::Routes { routes: routes.collect() }
     }
 
@@ -170,11 +144,12 @@ impl State {
             peer: None,
             address: None,
         });
-        let theirs = snapshot.peers.iter().zip(&self.vteps).map(|(peer, mac)| report::FdbEntry {
-            mac: mac.to_string(),
-            tunnel: snapshot.tunnels[peer.tunnel].name.clone(),
-            peer: Some(peer.name.clone()),
-            address: Some(peer.address),
+        let desired = self.desired.load();
+        let theirs = desired.peers().values().map(|entry| report::FdbEntry {
+            mac: build::peer_mac(&entry.value).to_string(),
+            tunnel: entry.value.tunnel.clone(),
+            peer: Some(entry.value.name.to_string()),
+            address: Some(entry.value.address.ip()),
         });
         report::Fdb { fdb: ours.chain(theirs).collect() }
     }

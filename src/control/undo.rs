@@ -6,6 +6,7 @@
 
 use super::netlink::Netlink;
 use super::workers::Workers;
+use pipeline::snapshot::PortId;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ enum Step {
     Link { netlink: Netlink, index: u32 },
     Neighbour { netlink: Netlink, link: u32, address: IpAddr },
     Workers(Arc<Workers>),
+    Port { id: PortId, undo: Undo },
 }
 
 impl Undo {
@@ -43,6 +45,23 @@ impl Undo {
         self.steps.push(Step::Workers(workers.clone()));
     }
 
+    /// A port was opened, by what `undo` undoes. That is done when no worker has it any more.
+    pub fn port(&mut self, id: PortId, undo: Undo) {
+        let mut steps = self.steps.iter();
+        let at = steps.position(|step| matches!(step, Step::Workers(_)));
+        self.steps.insert(at.unwrap_or(self.steps.len()), Step::Port { id, undo });
+    }
+
+    /// What is to be undone for one port, which is then no longer here.
+    pub fn take_port(&mut self, port: PortId) -> Option<Undo> {
+        let is_it = |step: &Step| matches!(step, Step::Port { id, .. } if *id == port);
+        let at = self.steps.iter().position(is_it)?;
+        match self.steps.remove(at) {
+            Step::Port { undo, .. } => Some(undo),
+            _ => None,
+        }
+    }
+
     /// Undoes everything. What fails is logged, and the rest undone.
     pub async fn unwind(mut self) {
         while let Some(step) = self.steps.pop() {
@@ -54,6 +73,10 @@ impl Undo {
                     netlink.release_neighbour(link, address).await.map_err(|e| e.to_string())
                 }
                 Step::Workers(workers) => workers.stop().map_err(|e| e.to_string()),
+                Step::Port { undo, .. } => {
+                    Box::pin(undo.unwind()).await;
+                    Ok(())
+                }
             };
             if let Err(error) = result {
                 tracing::warn!("while stopping: {error}");

@@ -75,6 +75,24 @@ impl Daemon {
         client::get(&self.socket, path).expect("the daemon answers")
     }
 
+    /// Its config, with `socket`.
+    pub(crate) fn config(&self) -> String {
+        fs::read_to_string(self.directory.join("node.toml")).expect("the file is there")
+    }
+
+    /// Writes another config, has the daemon read it, and waits until it has; whether it was taken.
+    pub(crate) fn reload(&self, config: &str) -> bool {
+        fs::write(self.directory.join("node.toml"), config).expect("the file can be written");
+        let before = self.log().len();
+        let child = self.child.as_ref().expect("it was started");
+        super::run("kill", &["-HUP", &child.id().to_string()]);
+        let said = || self.log().split_off(before);
+        wait_for("the config to be read", || {
+            said().contains(": in force") || said().contains("was not taken over")
+        });
+        said().contains(": in force")
+    }
+
     /// Sends it a signal and waits for its end.
     pub(crate) fn end(&mut self, signal: &str) -> Ended {
         let mut child = self.child.take().expect("it was started");

@@ -14,10 +14,13 @@ use std::time::{Duration, Instant};
 /// Time between two datagrams.
 const INTERVAL: Duration = Duration::from_millis(5);
 const PORT: u16 = 7007;
+/// A datagram that has not come back for so long is lost.
+const LATE: Duration = Duration::from_secs(3);
 
 /// Datagrams on their way to and fro until this is dropped.
 pub(crate) struct Stream {
     stop: Arc<AtomicBool>,
+    stop_sending: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
     seen: Arc<Mutex<Seen>>,
     epoch: Instant,
@@ -49,9 +52,10 @@ impl Stream {
         let (done, receiver) = (stop.clone(), sender.try_clone().expect("a descriptor"));
         let counts = seen.clone();
         threads.push(std::thread::spawn(move || collect(&receiver, &counts, &done)));
-        let (done, counts) = (stop.clone(), seen.clone());
+        let stop_sending = Arc::new(AtomicBool::new(false));
+        let (done, counts) = (stop_sending.clone(), seen.clone());
         threads.push(std::thread::spawn(move || send(&sender, epoch, &counts, &done)));
-        Stream { stop, threads, seen, epoch }
+        Stream { stop, stop_sending, threads, seen, epoch }
     }
 
     /// Waits until a datagram has come back that was sent from now on; how long that took.
@@ -84,9 +88,24 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// Ends it; how many datagrams were lost.
+    pub(crate) fn finish(self) -> u64 {
+        self.stop_sending.store(true, Ordering::Relaxed);
+        let start = Instant::now();
+        let lost = |(sent, back): (u64, u64)| sent - back;
+        // Not while one may be under way.
+        while lost(self.counts()) > 0 && start.elapsed() < LATE {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        lost(self.counts())
+    }
+}
+
 impl Drop for Stream {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
+        self.stop_sending.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }

@@ -8,7 +8,10 @@
 
 use crate::input::{Event, Offload, Step};
 use cableway::config::{Config, Kind};
-use cableway::control::build::{self, DeviceFacts, Facts, UplinkFacts, Way};
+use cableway::control::build::{self, DeviceFacts, Facts, OpenPort, UplinkFacts, Way};
+use cableway::control::desired::Desired;
+use cableway::control::numbers::Numbers;
+use cableway::control::routes::{Hops, RouteTables};
 use encap::wire::{Mac, ipv4, ipv6, protocol};
 use pipeline::drops::{self, Counters, Reason};
 use pipeline::frame::{Batch, Frame, Gso, GsoKind, Link, Partial, Pool};
@@ -25,6 +28,7 @@ pub(crate) struct Node<'a> {
     config: Config,
     facts: Facts,
     snapshot: Snapshot,
+    numbers: Numbers,
     pipeline: Pipeline,
     pool: &'a mut Pool,
     counters: Counters,
@@ -36,11 +40,22 @@ impl<'a> Node<'a> {
     pub(crate) fn new(path: &Path, pool: &'a mut Pool) -> Node<'a> {
         let config = Config::load(path).unwrap_or_else(|errors| panic!("\n{errors}"));
         let facts = facts(&config);
-        let snapshot = build::build(&config, &facts, None).unwrap().snapshot;
+        let (snapshot, numbers) = (Snapshot::default(), Numbers::default());
         let (pipeline, counters) = (Pipeline::new(), Counters::default());
-        let node = Node { config, facts, snapshot, pipeline, pool, counters, now: 1 };
+        let mut node = Node { config, facts, snapshot, numbers, pipeline, pool, counters, now: 1 };
+        node.build();
         node.learn();
         node
+    }
+
+    /// Makes the tables anew.
+    fn build(&mut self) {
+        let Node { config, facts, snapshot, numbers, .. } = self;
+        *snapshot = build::build(config, facts, snapshot, numbers);
+        let desired = Desired::new(config.clone());
+        let mut routes = RouteTables::default();
+        routes.change(Hops::new(&desired, snapshot).all().map(|(net, hop)| (net, Some(hop))));
+        routes.publish(snapshot);
     }
 
     /// What the kernel knows of the underlay, and ARP of the pods.
@@ -63,10 +78,7 @@ impl<'a> Node<'a> {
                 }
                 Event::Wait(time) => self.now += time,
                 Event::Forget => self.forget(),
-                Event::Reload => {
-                    let built = build::build(&self.config, &self.facts, Some(&self.snapshot));
-                    self.snapshot = built.unwrap().snapshot;
-                }
+                Event::Reload => self.build(),
                 Event::Close => self.close(),
             }
         }
@@ -183,9 +195,14 @@ fn facts(config: &Config) -> Facts {
         local: if peer.is_ipv4() { "192.168.77.1" } else { "fd77::1" }.parse().unwrap(),
         next_hop: peer,
     };
+    let first = config.uplink.len();
+    let ports = config.port.iter().zip(first..).map(|(port, id)| {
+        (port.name.clone(), OpenPort { id: build::port_id(id), device: device(port.kind) })
+    });
     Facts {
         uplinks: config.uplink.iter().map(|_| uplink.clone()).collect(),
-        ports: config.port.iter().map(|port| device(port.kind)).collect(),
+        ports: ports.collect(),
+        peers: config.peer.iter().zip(0..).map(|(peer, i)| (peer.name.clone(), i)).collect(),
         ways: config.peer.iter().map(|peer| way(peer.address.ip())).collect(),
     }
 }

@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::control::desired::Desired;
+use crate::control::routes::{Hops, RouteTables};
+use pipeline::snapshot::Hop;
 
 const CONFIG: &str = r#"
 [node]
@@ -77,15 +80,37 @@ fn facts() -> Facts {
         local: "192.168.77.1".parse().unwrap(),
         next_hop: next_hop.parse().unwrap(),
     };
+    let open = |name: &str, id, link| {
+        (name.parse().unwrap(), OpenPort { id: PortId(id), device: device(link) })
+    };
     Facts {
         uplinks: vec![UplinkFacts { device: device(Link::Ethernet), mac: UPLINK, mtu: 1500 }],
-        ports: vec![device(Link::Ip), device(Link::Ethernet)],
+        ports: [open("a1", 1, Link::Ip), open("a2", 2, Link::Ethernet)].into(),
+        peers: [("b".parse().unwrap(), 0), ("c".parse().unwrap(), 1)].into(),
         ways: vec![way("192.168.77.2"), way("192.168.77.254")],
     }
 }
 
+/// Tables, and what numbers are free.
+struct Built {
+    snapshot: Snapshot,
+    numbers: Numbers,
+}
+
+/// The tables of a config, made from those before with their routes made anew.
+fn build_from(config: Config, facts: &Facts, before: Option<Built>) -> Built {
+    let desired = Desired::new(config);
+    let Built { snapshot, mut numbers } = before
+        .unwrap_or_else(|| Built { snapshot: Snapshot::default(), numbers: Numbers::default() });
+    let mut snapshot = build(&desired.config(), facts, &snapshot, &mut numbers);
+    let mut routes = RouteTables::default();
+    routes.change(Hops::new(&desired, &snapshot).all().map(|(net, hop)| (net, Some(hop))));
+    routes.publish(&mut snapshot);
+    Built { snapshot, numbers }
+}
+
 fn built() -> Built {
-    build(&config(), &facts(), None).unwrap()
+    build_from(config(), &facts(), None)
 }
 
 fn hop(built: &Built, address: &str) -> Hop {
@@ -93,8 +118,9 @@ fn hop(built: &Built, address: &str) -> Hop {
 }
 
 #[test]
-fn ports_are_numbered_uplinks_first() {
-    let ports = &built().snapshot.ports;
+fn uplinks_are_the_first_ports() {
+    let built = built();
+    let ports = &built.snapshot.ports;
     let names: Vec<_> = ports.iter().map(|port| (port.name.as_str(), port.role)).collect();
     assert_eq!(names, [("eth0", Role::Uplink), ("a1", Role::Pod), ("a2", Role::Pod)]);
     assert_eq!(ports[0].mac, UPLINK);
@@ -104,7 +130,8 @@ fn ports_are_numbered_uplinks_first() {
 
 #[test]
 fn a_port_knows_the_gateway_that_its_stations_know() {
-    let ports = &built().snapshot.ports;
+    let built = built();
+    let ports = &built.snapshot.ports;
     assert_eq!(ports[1].gateway4, Some("10.244.1.1".parse().unwrap()), "in its prefix");
     assert_eq!(ports[1].gateway6, Some("fd00:10:244:1::1".parse().unwrap()));
     assert_eq!(ports[2].gateway4, Some("169.254.1.1".parse().unwrap()), "the first");
@@ -146,7 +173,11 @@ fn configured_routes_lead_where_they_say() {
     assert_eq!(hop(&built, "10.99.0.1"), Hop::Peer(1));
     assert_eq!(hop(&built, "10.98.0.1"), hop(&built, "10.244.1.3"));
     assert_eq!(hop(&built, "10.97.0.1"), Hop::Port(PortId(1)));
-    assert_eq!(built.routes.iter().count(), 15);
+    let desired = Desired::new(config());
+    let hops = Hops::new(&desired, &built.snapshot);
+    assert_eq!(hops.all().count(), 15);
+    assert!(hops.all().all(|(net, hop)| hops.hop(net) == Some(hop)));
+    assert!(hops.all().is_sorted_by_key(|(net, _)| net));
 }
 
 #[test]
@@ -156,14 +187,15 @@ fn peers_have_their_ways_and_macs() {
     assert_eq!(b.local, "192.168.77.1".parse::<IpAddr>().unwrap());
     let next_hop = |peer: &Peer| built.snapshot.neighbours[peer.neighbour].address.to_string();
     assert_eq!((next_hop(b), next_hop(c)), ("192.168.77.2".into(), "192.168.77.254".into()));
-    assert_eq!(built.vteps, [vtep_mac("b"), Mac([2, 0, 0, 0, 0, 12])]);
+    let vteps: Vec<_> = config().peer.iter().map(peer_mac).collect();
+    assert_eq!(vteps, [vtep_mac("b"), Mac([2, 0, 0, 0, 0, 12])]);
     assert_eq!(built.snapshot.peers_by_address.get(&c.address), Some(&1));
     assert_eq!(built.snapshot.tunnels[0].mac, vtep_mac("a"), "as a peer derives it");
     // From our VTEP to theirs, as the inner Ethernet header says.
     let mut room = vec![0; c.encap.overhead()];
     let inner = encap::Inner { family: encap::Family::V4, len: 100, tos: 0, flow_hash: 0 };
     c.encap.push(&mut room, &inner);
-    assert_eq!(room[36..42], built.vteps[1].0);
+    assert_eq!(room[36..42], vteps[1].0);
     assert_eq!(room[42..48], vtep_mac("a").0);
 }
 
@@ -171,31 +203,47 @@ fn peers_have_their_ways_and_macs() {
 fn peers_behind_one_next_hop_share_it() {
     let mut facts = facts();
     facts.ways[1] = facts.ways[0];
-    let built = build(&config(), &facts, None).unwrap();
+    let built = build_from(config(), &facts, None);
     let (b, c) = (&built.snapshot.peers[0], &built.snapshot.peers[1]);
     assert_eq!(b.neighbour, c.neighbour);
 }
 
 #[test]
-fn what_was_learned_is_carried_over() {
+fn what_stays_keeps_its_slot_and_what_was_learned() {
     let first = built();
     let Hop::Neighbour(slot) = hop(&first, "10.244.1.3") else { panic!("a station") };
     first.snapshot.neighbours[slot].learn(UPLINK, 1);
+    let old_hop = first.snapshot.peers[1].neighbour;
+    let generation = first.snapshot.generation;
     let mut facts = facts();
     facts.ways[1].next_hop = "192.168.77.253".parse().unwrap();
-    let second = build(&config(), &facts, Some(&first.snapshot)).unwrap();
-    assert_eq!(second.snapshot.generation, first.snapshot.generation + 1);
-    let Hop::Neighbour(slot) = hop(&second, "10.244.1.3") else { panic!("a station") };
+    let second = build_from(config(), &facts, Some(first));
+    assert_eq!(second.snapshot.generation, generation + 1);
+    assert_eq!(hop(&second, "10.244.1.3"), Hop::Neighbour(slot));
     assert_eq!(second.snapshot.neighbours[slot].state(2).0, Some(UPLINK));
     let next_hops: Vec<_> =
         second.snapshot.neighbours.iter().map(|n| n.address.to_string()).collect();
     assert!(!next_hops.contains(&"192.168.77.254".to_owned()), "{next_hops:?}");
+    assert!(second.snapshot.neighbours.get(old_hop).is_none(), "a slot rests");
 }
 
 #[test]
-fn what_is_not_there_is_refused() {
-    let text = CONFIG.replace("[\"10.244.1.3/32\", \"fd00:10:244:1::3/128\"]", "[\"fd00::3\"]");
-    let config = Config::parse(&text, "test.toml").unwrap();
-    let error = build(&config, &facts(), None).map(drop).unwrap_err().to_string();
-    assert!(error.contains("10.98.0.0/16") && error.contains("port a2"), "{error}");
+fn what_comes_and_goes_moves_no_other() {
+    let first = built();
+    let Hop::Neighbour(slot) = hop(&first, "10.244.1.3") else { panic!("a station") };
+    let (mut without, mut facts) = (config(), facts());
+    without.port.retain(|port| port.name.as_str() != "a1");
+    without.peer.retain(|peer| peer.name.as_str() != "b");
+    without.route.retain(|route| route.via != config::Via::Port("a1".parse().unwrap()));
+    facts.ports.remove(&"a1".parse::<Name>().unwrap());
+    facts.peers.remove(&"b".parse::<Name>().unwrap());
+    facts.ways.remove(0);
+    let second = build_from(without, &facts, Some(first));
+    assert_eq!(hop(&second, "10.244.1.3"), Hop::Neighbour(slot));
+    assert_eq!(hop(&second, "10.244.3.9"), Hop::Peer(1));
+    assert_eq!((hop(&second, "10.244.1.2"), hop(&second, "10.244.2.9")), (Hop::None, Hop::None));
+    let ports: Vec<_> =
+        second.snapshot.ports.entries().map(|(i, p)| (i, p.name.as_str())).collect();
+    assert_eq!(ports, [(0, "eth0"), (2, "a2")]);
+    assert_eq!(second.snapshot.peers_by_address.len(), 1);
 }

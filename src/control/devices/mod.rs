@@ -2,11 +2,14 @@
 //!
 //! TUN and TAP devices live as long as their descriptors; a veth pair does not, see [`veth`].
 
+mod settings;
 mod sysctl;
 mod veth;
 
-use super::build::{self, DeviceFacts};
-use super::netlink::{Change, Netlink, NetlinkError, Via};
+pub use settings::Settings;
+
+use super::build::DeviceFacts;
+use super::netlink::{Netlink, NetlinkError};
 use super::state::PortFacts;
 use super::undo::Undo;
 use crate::config::{self, Config, Kind};
@@ -14,9 +17,7 @@ use crate::io::Port;
 use crate::io::af_xdp::{AfXdp, AfXdpConfig, AfXdpError, Attach, Umem};
 use crate::io::netns::NetnsError;
 use crate::io::tun::{self, Tun, TunConfig, TunError};
-use ipnet::IpNet;
 use std::io;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -87,15 +88,6 @@ pub enum DeviceError {
         /// The device.
         device: String,
     },
-    /// A pod is to send what no gateway takes.
-    #[error(
-        "there is no gateway for its route to {prefix}; add an address of that family to `addresses` \
-         of [gateway]"
-    )]
-    NoGateway {
-        /// The route.
-        prefix: IpNet,
-    },
     /// Offloads could not be switched off in the pod.
     #[error("switching checksum offload off on {device}: {source}")]
     Offloads {
@@ -118,6 +110,15 @@ pub async fn open_port(
 ) -> Result<Opened, PortError> {
     let name = port.name.to_string();
     open(config, port, umem, undo).await.map_err(|what| PortError { port: name, what })
+}
+
+/// Sets the device of an open port up otherwise, while it is in use.
+///
+/// # Errors
+/// When that fails; it may then be half-way, and the same back mends it.
+pub async fn adjust(port: &config::Port, from: &Settings, to: &Settings) -> Result<(), PortError> {
+    let name = port.name.to_string();
+    settings::adjust(port, from, to).await.map_err(|what| PortError { port: name, what })
 }
 
 /// Opens an uplink, all its queues, whose device is called `device` at present. Its XDP program takes
@@ -170,7 +171,8 @@ async fn open(
         Kind::AfXdp => veth::open(config, port, netns.as_deref(), umem, undo).await?,
     };
     sysctl::quieten(netns.as_deref(), device, port.kind);
-    set_up(config, port, &there).await?;
+    let gateways: Vec<_> = config.gateway.addresses.iter().map(|own| own.ip()).collect();
+    Settings::of(port, &gateways).set_up(device, &there).await?;
     let about = PortFacts {
         kind: kind_name(port.kind).to_owned(),
         device: ours,
@@ -203,42 +205,6 @@ fn open_tun(
 /// Queues of one kind as queues of any.
 pub fn boxed<P: Port + 'static>(queues: Vec<P>) -> Vec<Box<dyn Port>> {
     queues.into_iter().map(|queue| Box::new(queue) as Box<dyn Port>).collect()
-}
-
-/// Addresses, up, routes: in this order, because the kernel forgets routes of a device that is
-/// down.
-async fn set_up(config: &Config, port: &config::Port, there: &Netlink) -> Result<(), DeviceError> {
-    let device = port.device.as_str();
-    let link = there.link(device).await?;
-    let link = link.ok_or_else(|| DeviceError::Gone { device: device.to_owned() })?;
-    for own in &port.addresses {
-        there.add_address(link.index, own.net()).await?;
-    }
-    there.change_link(device, &Change { up: Some(true), ..Change::default() }).await?;
-    for prefix in port.effective_routes() {
-        // The kernel has routed the device's own networks with its addresses.
-        if port.addresses.iter().any(|own| own.net().trunc() == prefix) {
-            continue;
-        }
-        let via = via(config, port, prefix)?;
-        let source = port.addresses.iter().map(|own| own.ip()).find(|own| same(*own, prefix));
-        there.add_route(link.index, prefix, via, source).await?;
-    }
-    Ok(())
-}
-
-fn via(config: &Config, port: &config::Port, prefix: IpNet) -> Result<Via, DeviceError> {
-    if port.kind == Kind::Tun {
-        return Ok(Via::Device);
-    }
-    let gateway = build::gateway_of(config, port, prefix.addr().is_ipv4());
-    let gateway = gateway.ok_or(DeviceError::NoGateway { prefix })?;
-    let near = port.addresses.iter().any(|own| own.net().contains(&gateway));
-    Ok(if near { Via::Gateway(gateway) } else { Via::Onlink(gateway) })
-}
-
-fn same(address: IpAddr, prefix: IpNet) -> bool {
-    address.is_ipv4() == prefix.addr().is_ipv4()
 }
 
 fn attach(attach: config::Attach) -> Attach {

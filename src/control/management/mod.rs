@@ -13,6 +13,7 @@ mod socket;
 
 pub use socket::{Socket, SocketError};
 
+use super::orders::Editor;
 use super::report::{Failure, What};
 use super::state::State;
 use axum::Json;
@@ -28,7 +29,7 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// When the socket fails as a whole; a failing connection is not an error.
-pub async fn serve(socket: &Socket, state: Arc<State>) -> io::Result<()> {
+pub async fn serve(socket: &Socket, state: Arc<State>, _editor: Editor) -> io::Result<()> {
     axum::serve(socket.listener()?, router(state)).await
 }
 

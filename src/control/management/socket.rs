@@ -1,6 +1,7 @@
 //! The socket's file: one daemon each, for its user only, gone with it.
 
-use rustix::fs::{FlockOperation, Mode, fchmod, flock};
+use crate::config::Node;
+use rustix::fs::{FlockOperation, Gid, Mode, chmod, chown, fchmod, flock};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -43,6 +44,17 @@ pub enum SocketError {
          another `socket`", .0.display()
     )]
     NotASocket(PathBuf),
+    /// Nobody is called so.
+    #[error(
+        "management socket {}: there is no group `{group}`; expected one of /etc/group as \
+         `socket-group`", .path.display()
+    )]
+    NoGroup {
+        /// The socket's file.
+        path: PathBuf,
+        /// The group.
+        group: String,
+    },
     /// The kernel said no.
     #[error("management socket {}: {doing}: {source}", .path.display())]
     Io {
@@ -60,11 +72,12 @@ fn process(pid: &Option<i32>) -> String {
 }
 
 impl Socket {
-    /// Listens at `path`. Replaces a file that a daemon left that is no more.
+    /// Listens where a node's config says. Replaces a file that a daemon left that is no more.
     ///
     /// # Errors
     /// When another daemon answers there, or the file can't be made.
-    pub fn bind(path: &Path) -> Result<Socket, SocketError> {
+    pub fn bind(node: &Node) -> Result<Socket, SocketError> {
+        let path = node.socket.as_path();
         let fail = |doing, source| SocketError::Io { path: path.to_owned(), doing, source };
         let parent = match path.parent() {
             Some(parent) if parent != Path::new("") => parent,
@@ -78,7 +91,9 @@ impl Socket {
         flock(&lock, FlockOperation::LockExclusive)
             .map_err(|e| fail("locking its directory", e.into()))?;
         remove_stale(path)?;
-        let listener = listen(path).map_err(|e| fail("listening", e))?;
+        let mode = Mode::from_raw_mode(node.socket_mode.bits());
+        let group = node.socket_group.as_deref().map(|name| group(path, name)).transpose()?;
+        let listener = listen(path, mode, group).map_err(|e| fail("listening", e))?;
         let file = fs::symlink_metadata(path).map_err(|e| fail("looking at it", e))?;
         let identity = (file.dev(), file.ino());
         Ok(Socket { listener, path: path.to_owned(), identity, directory: undo.keep() })
@@ -156,23 +171,66 @@ fn remove_stale(path: &Path) -> Result<(), SocketError> {
     }
 }
 
-fn listen(path: &Path) -> io::Result<UnixListener> {
+fn listen(path: &Path, mode: Mode, group: Option<Gid>) -> io::Result<UnixListener> {
     let address = SocketAddrUnix::new(path)?;
     let flags = SocketFlags::CLOEXEC;
     let socket: OwnedFd =
         rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     // The file gets the mode that the socket has when it is bound: there is no moment at which
-    // somebody else could open it.
+    // somebody else could open it. Whom else it is for it learns before it listens.
     fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
     rustix::net::bind(&socket, &address)?;
+    if group.is_some() {
+        chown(path, None, group)?;
+    }
+    chmod(path, mode)?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket.into())
+}
+
+/// The number of a group, by its line in `/etc/group`: `name:password:number:members`.
+fn group(path: &Path, name: &str) -> Result<Gid, SocketError> {
+    let fail =
+        |source| SocketError::Io { path: path.to_owned(), doing: "reading /etc/group", source };
+    let text = fs::read_to_string("/etc/group").map_err(fail)?;
+    let number = text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
+    });
+    let missing = || SocketError::NoGroup { path: path.to_owned(), group: name.to_owned() };
+    number.map(Gid::from_raw).ok_or_else(missing)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    fn bind(path: &Path) -> Result<Socket, SocketError> {
+        Socket::bind(&node(path, "0600", None))
+    }
+
+    fn node(path: &Path, mode: &str, group: Option<&str>) -> Node {
+        Node {
+            name: "a".parse().unwrap(),
+            socket: path.to_owned(),
+            socket_mode: mode.parse().unwrap(),
+            socket_group: group.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn mode_and_group_are_as_configured() {
+        let directory = scratch("group");
+        let path = directory.join("x.sock");
+        let error = Socket::bind(&node(&path, "0660", Some("no-such-group"))).unwrap_err();
+        assert!(error.to_string().contains("no group `no-such-group`"), "{error}");
+        let socket = Socket::bind(&node(&path, "0660", Some("root"))).unwrap();
+        let file = fs::symlink_metadata(&path).unwrap();
+        assert_eq!((file.permissions().mode() & 0o777, file.gid()), (0o660, 0));
+        drop(socket);
+        fs::remove_dir(&directory).unwrap();
+    }
     use std::os::unix::fs::PermissionsExt;
 
     fn scratch(name: &str) -> PathBuf {
@@ -186,7 +244,7 @@ mod tests {
     fn the_file_is_for_its_user_and_goes_with_the_socket() {
         let directory = scratch("mode");
         let path = directory.join("made/x.sock");
-        let socket = Socket::bind(&path).unwrap();
+        let socket = bind(&path).unwrap();
         let mode = fs::symlink_metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         drop(socket);
@@ -198,13 +256,13 @@ mod tests {
     fn a_second_one_is_refused_and_a_stale_file_is_replaced() {
         let directory = scratch("second");
         let path = directory.join("x.sock");
-        let socket = Socket::bind(&path).unwrap();
-        let error = Socket::bind(&path).unwrap_err().to_string();
+        let socket = bind(&path).unwrap();
+        let error = bind(&path).unwrap_err().to_string();
         assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
         let left = std::mem::ManuallyDrop::new(socket);
         // As after SIGKILL: the descriptor is closed, the file stays.
         rustix::net::shutdown(&left.listener, rustix::net::Shutdown::Both).unwrap();
-        let again = Socket::bind(&path).unwrap();
+        let again = bind(&path).unwrap();
         drop(again);
         assert!(!path.exists());
         fs::remove_dir(&directory).unwrap();
@@ -215,7 +273,7 @@ mod tests {
         let directory = scratch("file");
         let path = directory.join("x.sock");
         fs::write(&path, "precious").unwrap();
-        let error = Socket::bind(&path).unwrap_err().to_string();
+        let error = bind(&path).unwrap_err().to_string();
         assert!(error.contains("not a socket"), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
         fs::remove_dir_all(&directory).unwrap();

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::control::orders;
 use crate::control::report;
 use crate::control::state::tests::state;
 use axum::body::Body;
@@ -51,13 +52,15 @@ async fn what_is_not_there_is_refused_with_words() {
 #[test]
 fn a_client_reads_what_the_server_says() {
     let path = std::env::temp_dir().join(format!("ctl-{}-client.sock", std::process::id()));
-    let socket = Socket::bind(&path).unwrap();
+    let text = format!("[node]\nname = 'a'\nsocket = {path:?}");
+    let node = crate::config::Config::parse(&text, "test.toml").unwrap().node;
+    let socket = Socket::bind(&node).unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             tokio::select! {
-                _ = serve(&socket, Arc::new(state())) => unreachable!("it serves on"),
+                _ = serve(&socket, Arc::new(state()), orders::editor().0) => unreachable!("it serves on"),
                 _ = stopped => {}
             }
         });

@@ -33,6 +33,31 @@ impl Netlink {
     }
 }
 
+impl Netlink {
+    /// Takes an address from a link. One that is not there is no error.
+    pub async fn delete_address(&self, index: u32, address: IpNet) -> Result<(), NetlinkError> {
+        let doing = |e| self.error(format!("removing the address {address}"), e);
+        let request = self.handle.address().get().set_link_index_filter(index);
+        let messages: Vec<_> = request.execute().try_collect().await.map_err(doing)?;
+        let is_it = |message: &AddressMessage| {
+            message.header.prefix_len == address.prefix_len()
+                && message.attributes.iter().any(|attribute| match attribute {
+                    AddressAttribute::Local(own) => *own == address.addr(),
+                    AddressAttribute::Address(own) => {
+                        address.addr().is_ipv6() && *own == address.addr()
+                    }
+                    _ => false,
+                })
+        };
+        match messages.into_iter().find(is_it) {
+            Some(message) => {
+                absent(self.handle.address().del(message).execute().await).map(drop).map_err(doing)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 fn usable(message: &AddressMessage) -> Option<IpNet> {
     let (mut address, mut local) = (None, None);
     for attribute in &message.attributes {

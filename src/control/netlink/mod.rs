@@ -103,6 +103,13 @@ fn absent<T>(result: Result<T, rtnetlink::Error>) -> Result<Option<T>, rtnetlink
 }
 
 fn is_absence(code: i32) -> bool {
-    [libc::ENODEV, libc::ENOENT, libc::ENETUNREACH, libc::EHOSTUNREACH, libc::EADDRNOTAVAIL]
-        .contains(&-code)
+    [
+        libc::ENODEV,
+        libc::ENOENT,
+        libc::ENETUNREACH,
+        libc::EHOSTUNREACH,
+        libc::EADDRNOTAVAIL,
+        libc::ESRCH,
+    ]
+    .contains(&-code)
 }

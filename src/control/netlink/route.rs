@@ -56,6 +56,18 @@ impl Netlink {
         via: Via,
         source: Option<IpAddr>,
     ) -> Result<(), NetlinkError> {
+        self.set_route(link, prefix, via, source, false).await
+    }
+
+    /// Adds a route; with `is_ours` one that may be there still, and is replaced.
+    pub async fn set_route(
+        &self,
+        link: u32,
+        prefix: IpNet,
+        via: Via,
+        source: Option<IpAddr>,
+        is_ours: bool,
+    ) -> Result<(), NetlinkError> {
         const SAME_FAMILY: &str = "prefix, next hop and source of a route are of one family";
         let mut route = RouteMessageBuilder::<IpAddr>::new()
             .destination_prefix(prefix.addr(), prefix.prefix_len())
@@ -70,7 +82,23 @@ impl Netlink {
             route = route.pref_source(source).expect(SAME_FAMILY);
         }
         let request = self.handle.route().add(route.build());
+        let request = if is_ours { request.replace() } else { request };
         request.execute().await.map_err(|e| self.error(format!("adding the route to {prefix}"), e))
+    }
+}
+
+impl Netlink {
+    /// Removes the route to `prefix` by device number `link`. One that is not there is no error.
+    pub async fn delete_route(&self, link: u32, prefix: IpNet) -> Result<(), NetlinkError> {
+        let route = RouteMessageBuilder::<IpAddr>::new()
+            .destination_prefix(prefix.addr(), prefix.prefix_len())
+            .expect("the length of a prefix fits its family")
+            .output_interface(link)
+            .scope(RouteScope::NoWhere)
+            .build();
+        absent(self.handle.route().del(route).execute().await)
+            .map(drop)
+            .map_err(|e| self.error(format!("removing the route to {prefix}"), e))
     }
 }
 

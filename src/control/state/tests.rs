@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::config::Config;
 use crate::control::workers::WorkerFacts;
 use crate::worker::Stats;
 use encap::{Ends, Tunnel, vxlan};
@@ -38,6 +39,27 @@ fn facts(kind: &str, address: &str) -> PortFacts {
     }
 }
 
+/// What the node below was made of.
+fn config() -> Config {
+    let text = r#"
+        node.name = "a"
+        uplink = [{ device = "eth0" }]
+        tunnel.vxlan = [{ vni = 1 }]
+        gateway.addresses = ["fd00::1"]
+        port = [
+            { name = "a1", kind = "tun", device = "a1", addresses = ["10.0.1.2"] },
+            { name = "a2", kind = "af_xdp", device = "a2", addresses = ["10.0.1.3"] },
+        ]
+        [[peer]]
+        name = "b"
+        address = "192.168.77.2"
+        tunnel = "vxlan"
+        subnets = ["10.0.2.0/24"]
+        vtep-mac = "02:00:00:00:00:02"
+    "#;
+    Config::parse(text, "test.toml").unwrap()
+}
+
 /// A node made by hand: an uplink, a TUN pod, a veth pod and a peer.
 pub(in crate::control) fn state() -> State {
     let tunnel =
@@ -57,16 +79,14 @@ pub(in crate::control) fn state() -> State {
     let next_hop = Neighbour::new(PortId(0), remote);
     next_hop.set_permanent(NEXT_HOP);
     let station = Neighbour::new(PortId(2), "10.0.1.3".parse().unwrap());
-    let mut routes = RouteTables::default();
-    routes.insert("10.0.2.0/24".parse().unwrap(), Hop::Peer(0));
-    routes.insert("10.0.1.2/32".parse().unwrap(), Hop::Port(PortId(1)));
-    routes.insert("10.0.1.3/32".parse().unwrap(), Hop::Neighbour(1));
-    routes.insert("fd00::1/128".parse().unwrap(), Hop::Local);
     let snapshot = Snapshot {
         ports: Arc::new(Slots::from(vec![
             info("eth0", Role::Uplink, Link::Ethernet),
             info("a1", Role::Pod, Link::Ip),
-            info("a2", Role::Pod, Link::Ethernet),
+            PortInfo {
+                stations: vec![("10.0.1.3".parse().unwrap(), 1)],
+                ..info("a2", Role::Pod, Link::Ethernet)
+            },
         ])),
         tunnels: Arc::new(vec![TunnelInfo {
             name: "vxlan".to_owned(),
@@ -77,8 +97,6 @@ pub(in crate::control) fn state() -> State {
         }]),
         peers: Arc::new(vec![peer].into()),
         neighbours: Arc::new(vec![Arc::new(next_hop), Arc::new(station)].into()),
-        routes4: routes.v4.snapshot(),
-        routes6: routes.v6.snapshot(),
         ..Snapshot::default()
     };
     let stats = Stats::default();
@@ -98,13 +116,12 @@ pub(in crate::control) fn state() -> State {
     State {
         node: "a".to_owned(),
         snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
-        routes,
-        ports: vec![
+        desired: ArcSwap::from_pointee(Desired::new(config())),
+        ports: ArcSwap::from_pointee(Slots::from(vec![
             facts("af_xdp", "192.168.77.1"),
             facts("tun", "10.0.1.2"),
             facts("af_xdp", "10.0.1.3"),
-        ],
-        vteps: vec![VTEP],
+        ])),
         workers: Workers::by_hand(vec![facts_of_worker], queues),
         memory: Memory::new(64, false).unwrap(),
         epoch: Instant::now(),

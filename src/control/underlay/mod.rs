@@ -12,8 +12,8 @@ pub use way::WayError;
 
 use super::build::Way;
 use super::netlink::{Changes, Netlink, NetlinkError};
-use crate::config::Config;
-use std::collections::{BTreeSet, HashSet};
+use crate::config::{Config, Name, Peer};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 /// The loopback device's number, in every namespace.
@@ -30,8 +30,11 @@ pub struct Underlay {
     /// Next hops that the kernel was asked to keep resolved.
     managed: HashSet<(u32, IpAddr)>,
     /// What was last complained about, so that it is said once.
-    complaints: Vec<Option<WayError>>,
+    complaints: Complaints,
 }
+
+/// For each peer, in the config's order, why there is no way to it.
+pub type Complaints = Vec<Option<WayError>>;
 
 /// The underlay is not what the config expects.
 #[derive(Debug, thiserror::Error)]
@@ -133,21 +136,56 @@ impl Underlay {
     /// When one can't be had unless the config or the machine is corrected. A route that is merely
     /// missing is warned about: it may come.
     pub async fn ways(&mut self, config: &Config) -> Result<Vec<Way>, UnderlayError> {
-        let mut ways = Vec::new();
-        for (i, peer) in config.peer.iter().enumerate() {
-            let (name, address) = (peer.name.as_str(), peer.address.ip());
-            let way = match self.way(name, address).await? {
-                Ok(way) => way,
-                Err(error) if error.is_passing() => {
-                    tracing::warn!("{error}");
-                    self.complaints[i] = Some(error);
-                    self.guess(name, address).map_err(UnderlayError::Way)?
-                }
-                Err(error) => return Err(UnderlayError::Way(error)),
-            };
-            ways.push(way);
-        }
+        let (ways, complaints) = self.ways_after(config, config, &[], |_| true).await?;
+        self.complaints = complaints;
         Ok(ways)
+    }
+
+    /// The ways to the peers of `new`, for a change while running. Peers of `old` that have not
+    /// changed keep theirs. Nothing is remembered until [`set_complaints`](Self::set_complaints).
+    ///
+    /// # Errors
+    /// As those of [`ways`](Self::ways).
+    pub async fn ways_after(
+        &self,
+        old: &Config,
+        new: &Config,
+        ways: &[Way],
+        has_changed: impl Fn(&Name) -> bool,
+    ) -> Result<(Vec<Way>, Complaints), UnderlayError> {
+        let known = old.peer.iter().zip(ways.iter().zip(&self.complaints));
+        let known: HashMap<_, _> = known.map(|(peer, known)| (&peer.name, known)).collect();
+        let mut all = (Vec::new(), Complaints::new());
+        for peer in &new.peer {
+            let (way, complaint) = match known.get(&peer.name) {
+                Some((way, complaint)) if !has_changed(&peer.name) => {
+                    (**way, Option::clone(complaint))
+                }
+                _ => self.first_way(peer).await?,
+            };
+            all.0.push(way);
+            all.1.push(complaint);
+        }
+        Ok(all)
+    }
+
+    /// Remembers what was complained about, for the peers of a new config.
+    pub fn set_complaints(&mut self, complaints: Complaints) {
+        self.complaints = complaints;
+    }
+
+    /// The way to a peer that is new, and the complaint if it is a guess.
+    async fn first_way(&self, peer: &Peer) -> Result<(Way, Option<WayError>), UnderlayError> {
+        let (name, address) = (peer.name.as_str(), peer.address.ip());
+        match self.way(name, address).await? {
+            Ok(way) => Ok((way, None)),
+            Err(error) if error.is_passing() => {
+                tracing::warn!("{error}");
+                let way = self.guess(name, address).map_err(UnderlayError::Way)?;
+                Ok((way, Some(error)))
+            }
+            Err(error) => Err(UnderlayError::Way(error)),
+        }
     }
 }
 

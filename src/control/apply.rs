@@ -1,0 +1,284 @@
+//! Making a running node be what it is desired to be, all of it or nothing.
+//!
+//! What can fail is done first: ways are asked for, new devices opened, devices that stay set up
+//! otherwise. If that fails it is undone, and nobody but the log has noticed. Then the tables are
+//! published and old ports closed, neither of which can be refused.
+//! What has not changed is not touched: it keeps its device, its descriptor and its slot.
+
+use super::build::{self, DeviceFacts, OpenPort, Way};
+use super::daemon::DaemonError;
+use super::desired::Desired;
+use super::desired::plan::{self, Adjustment, Fixed, Plan};
+use super::devices::{self, Opened};
+use super::node::Node;
+use super::routes::Hops;
+use super::state::PortFacts;
+use super::underlay::Complaints;
+use super::undo::Undo;
+use crate::config::{self, Config, Name};
+use ipnet::IpNet;
+use pipeline::snapshot::{PortId, Snapshot};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Routes that are changed before others get their turn on this thread.
+const AT_ONCE: usize = 4096;
+/// Ports that a node may have: their numbers are sixteen bits, of which the last means none.
+const MOST_PORTS: usize = 65_000;
+/// Peers that a node may have, likewise.
+const MOST_PEERS: usize = 65_000;
+
+/// Why a node is still as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// It can't be changed so while it runs.
+    #[error("{}", .0.iter().map(|fixed| fixed.message.as_str()).collect::<Vec<_>>().join("\n"))]
+    Fixed(Vec<Fixed>),
+    /// The machine did not let us.
+    #[error(transparent)]
+    Machine(#[from] DaemonError),
+    /// It is more than a node can have.
+    #[error("found {found} {what}; expected {most} at most: their numbers have sixteen bits")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        found: usize,
+        /// How many there may be.
+        most: usize,
+    },
+}
+
+/// What was done already and can still be undone.
+#[derive(Default)]
+struct Done<'p> {
+    opened: Vec<NewPort>,
+    adjusted: Vec<&'p Adjustment>,
+}
+
+/// A port that is open, and with the workers.
+struct NewPort {
+    name: Name,
+    id: PortId,
+    device: DeviceFacts,
+    about: PortFacts,
+    undo: Undo,
+}
+
+/// What the underlay says of the peers.
+struct Ways {
+    ways: Vec<Way>,
+    complaints: Complaints,
+}
+
+impl Node {
+    /// Makes the node be as `new` says.
+    ///
+    /// # Errors
+    /// When that can't be; everything is then as it was.
+    pub async fn apply(&mut self, new: Desired, undo: &mut Undo) -> Result<(), ApplyError> {
+        let plan = plan::plan(&self.desired, &new).map_err(ApplyError::Fixed)?;
+        if plan.is_empty() {
+            self.adopt(new);
+            return Ok(());
+        }
+        let (ports, peers) = (new.ports().len(), new.peers().len());
+        let checks = [("ports", ports, MOST_PORTS), ("peers", peers, MOST_PEERS)];
+        if let Some((what, found, most)) = checks.into_iter().find(|(_, found, most)| found > most)
+        {
+            return Err(ApplyError::TooMany { what, found, most });
+        }
+        if !plan.is_structural {
+            let mut snapshot = Snapshot::clone(&self.state.snapshot.load());
+            snapshot.generation += 1;
+            self.publish(snapshot, new, &plan).await;
+            return Ok(());
+        }
+        let config = new.config();
+        let mut done = Done::default();
+        match self.prepare(&config, &plan, &mut done).await {
+            Ok(ways) => {
+                self.commit(config, new, &plan, done.opened, ways, undo).await;
+                Ok(())
+            }
+            Err(error) => {
+                self.undo(done).await;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Everything that can fail.
+    async fn prepare<'p>(
+        &mut self,
+        config: &Config,
+        plan: &'p Plan,
+        done: &mut Done<'p>,
+    ) -> Result<Ways, DaemonError> {
+        let is_new = |peer: &Name| plan.peers.contains(peer);
+        let (ways, complaints) =
+            self.underlay.ways_after(&self.config, config, &self.facts.ways, is_new).await?;
+        for port in &plan.opened {
+            let mut undo = Undo::default();
+            match self.open(config, port, &mut undo).await {
+                Ok((id, device, about)) => {
+                    let name = port.name.clone();
+                    done.opened.push(NewPort { name, id, device, about, undo });
+                }
+                Err(error) => {
+                    undo.unwind().await;
+                    return Err(error);
+                }
+            }
+        }
+        for adjustment in &plan.adjusted {
+            done.adjusted.push(adjustment);
+            devices::adjust(&adjustment.port, &adjustment.from, &adjustment.to).await?;
+        }
+        Ok(Ways { ways, complaints })
+    }
+
+    /// Opens a port and gives it to the workers, who drop what comes by it as long as the tables
+    /// don't know it.
+    async fn open(
+        &mut self,
+        config: &Config,
+        port: &config::Port,
+        undo: &mut Undo,
+    ) -> Result<(PortId, DeviceFacts, PortFacts), DaemonError> {
+        let opened = devices::open_port(config, port, &self.umem, undo).await?;
+        let Opened { queues, facts, about } = opened;
+        let number = self.numbers.ports.take(Instant::now());
+        let id = build::port_id(number);
+        if let Err(error) = self.state.workers.add(id, queues) {
+            self.numbers.ports.give_back(number, Instant::now());
+            return Err(error.into());
+        }
+        tracing::info!("port {}: device {}: {}", port.name, about.device, about.mode);
+        Ok((id, facts, about))
+    }
+
+    /// Puts back what was done, the newest first.
+    async fn undo(&mut self, done: Done<'_>) {
+        for Adjustment { port, from, to } in done.adjusted.into_iter().rev() {
+            if let Err(error) = devices::adjust(port, to, from).await {
+                tracing::warn!("putting it back as it was: {error}");
+            }
+        }
+        for port in done.opened.into_iter().rev() {
+            self.state.workers.remove(port.id).await;
+            port.undo.unwind().await;
+            self.numbers.ports.give_back(port.id.index(), Instant::now());
+        }
+    }
+
+    /// Everything else.
+    async fn commit(
+        &mut self,
+        config: Config,
+        new: Desired,
+        plan: &Plan,
+        opened: Vec<NewPort>,
+        Ways { ways, complaints }: Ways,
+        undo: &mut Undo,
+    ) {
+        let now = Instant::now();
+        let closing = plan.closed.iter().filter_map(|name| self.facts.ports.remove(name));
+        let closing: Vec<_> = closing.map(|port| port.id).collect();
+        let mut ports = Vec::new();
+        for NewPort { name, id, device, about, undo: steps } in opened {
+            self.facts.ports.insert(name, OpenPort { id, device });
+            undo.port(id, steps);
+            ports.push((id, about));
+        }
+        self.number_peers(&config, now);
+        self.facts.ways = ways;
+        self.underlay.set_complaints(complaints);
+        self.config = Arc::new(config);
+        let before = self.state.snapshot.load_full();
+        let snapshot =
+            build::build(&self.config, &self.facts, &before, &mut self.numbers.neighbours);
+        self.tell_of_ports(ports, &new);
+        self.publish(snapshot, new, plan).await;
+        self.close(closing, undo).await;
+        if !plan.peers.is_empty() {
+            let greeted = self.greet_peers(undo).await;
+            greeted.unwrap_or_else(|error| tracing::warn!("following the kernel: {error}"));
+        }
+    }
+
+    /// Peers that came get slots, those that went give theirs back.
+    fn number_peers(&mut self, config: &Config, now: Instant) {
+        let numbers = &mut self.numbers.peers;
+        let mut old = std::mem::take(&mut self.facts.peers);
+        for peer in &config.peer {
+            let slot = old.remove(&peer.name).unwrap_or_else(|| numbers.take(now));
+            self.facts.peers.insert(peer.name.clone(), slot);
+        }
+        for (_, slot) in old {
+            numbers.give_back(slot, now);
+        }
+    }
+
+    /// Keeps what people are told about ports.
+    fn tell_of_ports(&self, opened: Vec<(PortId, PortFacts)>, new: &Desired) {
+        let mut ports = self.state.ports.load_full();
+        let facts = Arc::make_mut(&mut ports);
+        for (id, about) in opened {
+            facts.insert(id.index(), about);
+        }
+        for (name, entry) in new.ports() {
+            let known =
+                self.facts.ports.get(name).filter(|port| facts.get(port.id.index()).is_some());
+            if let Some(port) = known {
+                let addresses = entry.value.addresses.iter().map(|own| own.ip()).collect();
+                facts[port.id.index()].addresses = addresses;
+            }
+        }
+        self.state.ports.store(ports);
+    }
+
+    /// Lets the workers see new tables.
+    async fn publish(&mut self, mut snapshot: Snapshot, new: Desired, plan: &Plan) {
+        let hops = Hops::new(&new, &snapshot);
+        let routes: Vec<IpNet> = plan.routes.iter().copied().collect();
+        for some in routes.chunks(AT_ONCE) {
+            self.routes.change(some.iter().map(|net| (*net, hops.hop(*net))));
+            tokio::task::yield_now().await;
+        }
+        drop(hops);
+        self.routes.publish(&mut snapshot);
+        self.state.snapshot.store(Arc::new(snapshot));
+        self.adopt(new);
+    }
+
+    fn adopt(&mut self, new: Desired) {
+        self.desired = Arc::new(new);
+        self.state.desired.store(self.desired.clone());
+    }
+
+    /// Closes ports of which the tables know nothing any more.
+    async fn close(&mut self, ports: Vec<PortId>, undo: &mut Undo) {
+        let mut facts = self.state.ports.load_full();
+        for id in ports {
+            if let Some(about) = Arc::make_mut(&mut facts).remove(id.index()) {
+                tracing::info!("device {}: closing", about.device);
+            }
+            self.state.workers.remove(id).await;
+            if let Some(undo) = undo.take_port(id) {
+                undo.unwind().await;
+            }
+            self.numbers.ports.give_back(id.index(), Instant::now());
+        }
+        self.state.ports.store(facts);
+    }
+
+    /// Sees to it that new peers reach us, and we their next hops. What fails is tried again when
+    /// the kernel tells of something new, and after a while without.
+    async fn greet_peers(&mut self, undo: &mut Undo) -> Result<(), DaemonError> {
+        self.be_reachable(&self.config.clone(), false).await?;
+        let snapshot = self.state.snapshot.load_full();
+        self.unresolved = self.underlay.refresh(&snapshot, undo).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,326 @@
+//! Edits: from one desired state to the next, or to what is wrong with that.
+
+use super::{Desired, Entry, Origin, Refused};
+use crate::config::edit::{self, Problem};
+use crate::config::{Config, Kind, Name, Peer, Port, Prefix, Route, Unicast, Via};
+use ipnet::IpNet;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// How many of many are named in a message.
+const NAMED: usize = 3;
+
+/// What may be asked for. Each is done as a whole or not at all, and may be asked for again.
+#[derive(Clone, Debug)]
+pub enum Edit {
+    /// Let there be this port, in the place of one of its name.
+    PutPort(Box<Port>),
+    /// Let there be no port of this name.
+    DeletePort(Name),
+    /// Let there be this peer, in the place of one of its name.
+    PutPeer(Box<Peer>),
+    /// Let there be no peer of this name.
+    DeletePeer(Name),
+    /// Let pods reach their router by this address.
+    PutGateway(Unicast),
+    /// Let them no longer.
+    DeleteGateway(IpAddr),
+    /// Let there be no route to this prefix.
+    DeleteRoute(Prefix),
+    /// Many routes at once.
+    Routes(RouteEdits),
+    /// Let everything be as this file says.
+    Apply(Box<Config>),
+    /// Let what came from the file be as it says now, and keep what came through the API.
+    Reload(Box<Config>),
+}
+
+/// Changes of routes.
+#[derive(Clone, Debug, Default)]
+pub struct RouteEdits {
+    /// Routes to add, or to change.
+    pub put: Vec<Route>,
+    /// Prefixes that shall have none of their own; these go first.
+    pub delete: Vec<Prefix>,
+}
+
+impl Desired {
+    /// The state after an edit.
+    ///
+    /// # Errors
+    /// When it asks for what is not there or makes no sense; this state is as it was.
+    pub fn edit(&self, edit: Edit) -> Result<Desired, Refused> {
+        match edit {
+            Edit::PutPort(port) => self.put_port(*port),
+            Edit::DeletePort(name) => self.delete_port(&name),
+            Edit::PutPeer(peer) => self.put_peer(*peer),
+            Edit::DeletePeer(name) => self.delete_peer(&name),
+            Edit::PutGateway(address) => self.put_gateway(address),
+            Edit::DeleteGateway(address) => self.delete_gateway(address),
+            Edit::DeleteRoute(prefix) => self.delete_route(prefix),
+            Edit::Routes(edits) => self.edit_routes(edits),
+            Edit::Apply(config) => Ok(Desired::new(*config)),
+            Edit::Reload(config) => self.reload(*config),
+        }
+    }
+
+    fn put_port(&self, port: Port) -> Result<Desired, Refused> {
+        let mut new = self.clone();
+        let (name, kind) = (port.name.clone(), port.kind);
+        let port = Arc::new(port);
+        if self.ports.get(&name).is_some_and(|old| old.value == port) {
+            return Ok(new);
+        }
+        let entry = Entry { value: port.clone(), origin: Origin::Api };
+        new.ports.insert(name.clone(), entry);
+        let mut problems = new.judge(|config| {
+            let at = config.port.iter().position(|port| port.name == name)?;
+            let edited = config.port.remove(at);
+            config.port.push(edited);
+            Some(("port", config.port.len() - 1))
+        });
+        for (i, own) in port.addresses.iter().enumerate() {
+            problems.extend(new.routed_already(own.host(), format!("/addresses/{i}")));
+        }
+        let via = Via::Port(name);
+        if kind != Kind::Tun {
+            let stranded = new.prefixes_by(&via).find_map(|net| edit::no_station(&port, net));
+            problems
+                .extend(stranded.map(|message| Problem { pointer: "/addresses".into(), message }));
+        }
+        valid(new, problems)
+    }
+
+    fn delete_port(&self, name: &Name) -> Result<Desired, Refused> {
+        let mut new = self.clone();
+        if new.ports.remove(name).is_none() {
+            let known: Vec<_> = self.ports.keys().map(Name::as_str).collect();
+            return Err(Refused::Missing(edit::unknown("port", name, &known)));
+        }
+        self.unused(&Via::Port(name.clone()), format!("port `{name}`"))?;
+        Ok(new)
+    }
+
+    fn put_peer(&self, peer: Peer) -> Result<Desired, Refused> {
+        let mut new = self.clone();
+        let name = peer.name.clone();
+        let peer = Arc::new(peer);
+        if self.peers.get(&name).is_some_and(|old| old.value == peer) {
+            return Ok(new);
+        }
+        let entry = Entry { value: peer.clone(), origin: Origin::Api };
+        new.peers.insert(name.clone(), entry);
+        let mut problems = new.judge(|config| {
+            let at = config.peer.iter().position(|peer| peer.name == name)?;
+            let edited = config.peer.remove(at);
+            config.peer.push(edited);
+            Some(("peer", config.peer.len() - 1))
+        });
+        for (i, subnet) in peer.subnets.iter().enumerate() {
+            problems.extend(new.routed_already(subnet.net(), format!("/subnets/{i}")));
+        }
+        valid(new, problems)
+    }
+
+    fn delete_peer(&self, name: &Name) -> Result<Desired, Refused> {
+        let mut new = self.clone();
+        if new.peers.remove(name).is_none() {
+            let known: Vec<_> = self.peers.keys().map(Name::as_str).collect();
+            return Err(Refused::Missing(edit::unknown("peer", name, &known)));
+        }
+        self.unused(&Via::Peer(name.clone()), format!("peer `{name}`"))?;
+        Ok(new)
+    }
+
+    fn put_gateway(&self, address: Unicast) -> Result<Desired, Refused> {
+        let mut new = self.clone();
+        if !self.gateways.iter().any(|entry| entry.value == address) {
+            new.gateways.push(Entry { value: address, origin: Origin::Api });
+        }
+        let problems = new.judge(|_| None);
+        valid(new, problems)
+    }
+
+    fn delete_gateway(&self, address: IpAddr) -> Result<Desired, Refused> {
+        let mut new = self.clone();
+        new.gateways.retain(|entry| entry.value.ip() != address);
+        if new.gateways.len() == self.gateways.len() {
+            let known: Vec<_> = self.gateways.iter().map(|g| g.value.to_string()).collect();
+            let known: Vec<_> = known.iter().map(String::as_str).collect();
+            return Err(Refused::Missing(edit::unknown("gateway address", address, &known)));
+        }
+        match new.judge(|_| None) {
+            problems if problems.is_empty() => Ok(new),
+            problems => Err(Refused::Conflict(problems)),
+        }
+    }
+
+    fn edit_routes(&self, edits: RouteEdits) -> Result<Desired, Refused> {
+        let mut new = self.clone();
+        let mut problems = Vec::new();
+        for prefix in &edits.delete {
+            new.remove_route(&prefix.net());
+        }
+        let taken = self.destinations();
+        let mut seen = HashMap::with_capacity(edits.put.len());
+        for (i, route) in edits.put.into_iter().enumerate() {
+            let net = route.prefix.net();
+            let first = seen.insert(net, i).map(|first| format!("/put/{first}"));
+            let place = first.as_ref().or_else(|| taken.get(&net));
+            if let Some(place) = place {
+                let message = edit::elsewhere(net, place);
+                problems.push(Problem { pointer: format!("/put/{i}/prefix"), message });
+            }
+            problems.extend(self.wrong_way(net, &route.via, i));
+            let same = new.routes.get(&net).is_some_and(|old| old.value == route.via);
+            if !same {
+                new.insert_route(net, route.via, Origin::Api);
+            }
+        }
+        valid(new, problems)
+    }
+
+    fn delete_route(&self, prefix: Prefix) -> Result<Desired, Refused> {
+        let mut new = self.clone();
+        match new.remove_route(&prefix.net()) {
+            Some(_) => Ok(new),
+            None => Err(Refused::Missing(format!(
+                "there is no route to {prefix}; expected a prefix that was put there, as \
+                 `/v1/routes` lists them"
+            ))),
+        }
+    }
+
+    /// What is wrong with where a route leads.
+    fn wrong_way(&self, net: IpNet, via: &Via, i: usize) -> Option<Problem> {
+        let problem = |key, message| Problem { pointer: format!("/put/{i}/via/{key}"), message };
+        match via {
+            Via::Unreachable | Via::Blackhole => None,
+            Via::Peer(name) if self.peers.contains_key(name) => None,
+            Via::Peer(name) => {
+                let known: Vec<_> = self.peers.keys().map(Name::as_str).collect();
+                Some(problem("peer", edit::unknown("peer", name, &known)))
+            }
+            Via::Port(name) => match self.ports.get(name) {
+                Some(port) => {
+                    edit::no_station(&port.value, net).map(|message| problem("port", message))
+                }
+                None => {
+                    let known: Vec<_> = self.ports.keys().map(Name::as_str).collect();
+                    Some(problem("port", edit::unknown("port", name, &known)))
+                }
+            },
+        }
+    }
+
+    /// Prefixes that are routed without a route of their own, and what says so.
+    fn destinations(&self) -> HashMap<IpNet, String> {
+        let hosts = self.ports.iter().flat_map(|(name, port)| {
+            port.value.addresses.iter().map(move |own| (own.host(), format!("port `{name}`")))
+        });
+        let subnets = self.peers.iter().flat_map(|(name, peer)| {
+            peer.value.subnets.iter().map(move |net| (net.net(), format!("peer `{name}`")))
+        });
+        hosts.chain(subnets).collect()
+    }
+
+    fn routed_already(&self, net: IpNet, pointer: String) -> Option<Problem> {
+        let message = edit::elsewhere(net, format!("the route to {net}"));
+        self.routes.contains_key(&net).then_some(Problem { pointer, message })
+    }
+
+    /// That no route leads to what is to go.
+    fn unused(&self, via: &Via, what: String) -> Result<(), Refused> {
+        let count = self.uses.get(via).copied().unwrap_or(0);
+        if count == 0 {
+            return Ok(());
+        }
+        let mut named: Vec<_> =
+            self.prefixes_by(via).take(NAMED).map(|net| net.to_string()).collect();
+        if count > named.len() {
+            named.push(format!("{} more", count - named.len()));
+        }
+        let message = format!(
+            "{what} is in use by {}: {}; delete {} first",
+            if count == 1 { "a route" } else { "routes" },
+            named.join(", "),
+            if count == 1 { "that" } else { "those" },
+        );
+        Err(Refused::Conflict(vec![Problem::whole(message)]))
+    }
+
+    /// What does not hold together, but for routes; `subject` finds what was edited and moves it
+    /// behind all others, so that it is called wrong and not they.
+    fn judge(
+        &self,
+        subject: impl FnOnce(&mut Config) -> Option<(&'static str, usize)>,
+    ) -> Vec<Problem> {
+        let mut config = self.config();
+        let subject = subject(&mut config);
+        edit::judge(&config, subject)
+    }
+
+    fn reload(&self, config: Config) -> Result<Desired, Refused> {
+        let mut new = Desired::new(config);
+        let mut clashes = Vec::new();
+        keep(&self.ports, &mut new.ports, |name| {
+            clashes.push(clash(format!("port `{name}`"), format!("port {name}")));
+        });
+        keep(&self.peers, &mut new.peers, |name| {
+            clashes.push(clash(format!("peer `{name}`"), format!("peer {name}")));
+        });
+        for entry in self.gateways.iter().filter(|entry| entry.origin == Origin::Api) {
+            if !new.gateways.iter().any(|known| known.value == entry.value) {
+                new.gateways.push(entry.clone());
+            }
+        }
+        for (net, entry) in self.routes.iter().filter(|(_, entry)| entry.origin == Origin::Api) {
+            match new.routes.get(net) {
+                None => new.insert_route(*net, entry.value.clone(), Origin::Api),
+                Some(known) if known.value == entry.value => {}
+                Some(_) => {
+                    clashes.push(clash(format!("the route to {net}"), format!("route {net}")));
+                }
+            }
+        }
+        if clashes.is_empty() && new.has_api_entries() {
+            clashes = edit::judge(&new.whole_config(), None);
+        }
+        valid(new, clashes)
+    }
+
+    fn has_api_entries(&self) -> bool {
+        let is_api = |origin: Origin| origin == Origin::Api;
+        self.gateways.iter().any(|entry| is_api(entry.origin))
+            || self.ports.values().any(|entry| is_api(entry.origin))
+            || self.peers.values().any(|entry| is_api(entry.origin))
+            || self.routes.values().any(|entry| is_api(entry.origin))
+    }
+}
+
+fn valid(new: Desired, problems: Vec<Problem>) -> Result<Desired, Refused> {
+    if problems.is_empty() { Ok(new) } else { Err(Refused::Invalid(problems)) }
+}
+
+/// Keeps what came through the API; what the file has too, and otherwise, is a clash.
+fn keep<T: Clone + PartialEq>(
+    old: &imbl::OrdMap<Name, Entry<T>>,
+    new: &mut imbl::OrdMap<Name, Entry<T>>,
+    mut clash: impl FnMut(&Name),
+) {
+    for (name, entry) in old.iter().filter(|(_, entry)| entry.origin == Origin::Api) {
+        match new.get(name) {
+            None => drop(new.insert(name.clone(), entry.clone())),
+            Some(known) if known.value == entry.value => {}
+            Some(_) => clash(name),
+        }
+    }
+}
+
+fn clash(what: String, words: String) -> Problem {
+    Problem::whole(format!(
+        "{what} came through the API and the file has another one; expected one of them: take that \
+         out of the file, or delete this (`cableway del {words}`)"
+    ))
+}

@@ -1,0 +1,190 @@
+//! What the node shall be: the config file and what came through the API since, as one value.
+//!
+//! It is never changed: an edit makes the next one, which shares with its predecessor all that it
+//! did not touch (a route is one among a million). What has become of it is checked like a config
+//! file and in the same words; then [`plan`] compares the two, and the node makes the difference
+//! so. A reader, such as a dump, keeps the one that it began with.
+//!
+//! Where things came from matters for one thing only: when the daemon reads its file again, what
+//! came from the file is replaced by what it says now, and what came through the API stays. A
+//! name, prefix or address that both have must mean the same in both.
+
+mod edit;
+pub mod plan;
+#[cfg(test)]
+mod tests;
+
+pub use edit::{Edit, RouteEdits};
+
+use crate::config::edit::Problem;
+use crate::config::{self, Config, Name, Peer, Port, Unicast, Via};
+use imbl::OrdMap;
+use ipnet::IpNet;
+use std::sync::Arc;
+
+/// Where a thing came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The config file, or `cableway apply`.
+    File,
+    /// The API.
+    Api,
+}
+
+/// A thing and where it came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry<T> {
+    /// The thing.
+    pub value: T,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// The desired state.
+#[derive(Clone, Debug)]
+pub struct Desired {
+    /// What stays as it is while the daemon runs: a config without what is below.
+    base: Arc<Config>,
+    gateways: Vec<Entry<Unicast>>,
+    ports: OrdMap<Name, Entry<Arc<Port>>>,
+    peers: OrdMap<Name, Entry<Arc<Peer>>>,
+    routes: OrdMap<IpNet, Entry<Via>>,
+    /// How many routes there are by each way.
+    uses: OrdMap<Via, usize>,
+}
+
+/// An edit that is not made, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// What is asked for makes no sense.
+    #[error("{}", lines(.0))]
+    Invalid(Vec<Problem>),
+    /// What is to be edited is not there.
+    #[error("{0}")]
+    Missing(String),
+    /// Others refer to what is to go, or something else holds its place.
+    #[error("{}", lines(.0))]
+    Conflict(Vec<Problem>),
+    /// It would have been fine, but the machine did not let us.
+    #[error("{0}")]
+    Failed(String),
+}
+
+fn lines(problems: &[Problem]) -> String {
+    let lines = problems.iter().map(|problem| match problem.pointer.as_str() {
+        "" => problem.message.clone(),
+        pointer => format!("{pointer}: {}", problem.message),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+impl Desired {
+    /// What a config file says, checked already.
+    pub fn new(mut config: Config) -> Desired {
+        fn from_file<T>(value: T) -> Entry<T> {
+            Entry { value, origin: Origin::File }
+        }
+        let ports = std::mem::take(&mut config.port).into_iter();
+        let peers = std::mem::take(&mut config.peer).into_iter();
+        let routes = std::mem::take(&mut config.route);
+        let gateways = std::mem::take(&mut config.gateway.addresses);
+        let mut desired = Desired {
+            base: Arc::new(config),
+            gateways: gateways.into_iter().map(from_file).collect(),
+            ports: ports.map(|port| (port.name.clone(), from_file(Arc::new(port)))).collect(),
+            peers: peers.map(|peer| (peer.name.clone(), from_file(Arc::new(peer)))).collect(),
+            routes: OrdMap::new(),
+            uses: OrdMap::new(),
+        };
+        for route in routes {
+            desired.insert_route(route.prefix.net(), route.via, Origin::File);
+        }
+        desired
+    }
+
+    /// The same as a config, but for the routes, of which there may be very many.
+    pub fn config(&self) -> Config {
+        let mut config = (*self.base).clone();
+        config.gateway.addresses = self.gateways.iter().map(|entry| entry.value).collect();
+        config.port = self.ports.values().map(|entry| (*entry.value).clone()).collect();
+        config.peer = self.peers.values().map(|entry| (*entry.value).clone()).collect();
+        config
+    }
+
+    /// All of it as a config. It takes a while where there are many routes.
+    pub fn whole_config(&self) -> Config {
+        let mut config = self.config();
+        let routes = self
+            .routes
+            .iter()
+            .map(|(net, entry)| config::Route { prefix: (*net).into(), via: entry.value.clone() });
+        config.route = routes.collect();
+        config
+    }
+
+    /// The node's name and what else can't be changed: a config without gateways' addresses, ports,
+    /// peers and routes.
+    pub fn base(&self) -> &Config {
+        &self.base
+    }
+
+    /// The gateway's addresses, the first ones preferred.
+    pub fn gateways(&self) -> &[Entry<Unicast>] {
+        &self.gateways
+    }
+
+    /// Ports by name.
+    pub fn ports(&self) -> &OrdMap<Name, Entry<Arc<Port>>> {
+        &self.ports
+    }
+
+    /// Peers by name.
+    pub fn peers(&self) -> &OrdMap<Name, Entry<Arc<Peer>>> {
+        &self.peers
+    }
+
+    /// Routes by prefix: those that were asked for, without those to ports' addresses and to peers'
+    /// subnets.
+    pub fn routes(&self) -> &OrdMap<IpNet, Entry<Via>> {
+        &self.routes
+    }
+
+    /// The prefixes that are routed by `via`; it takes long only when there are some.
+    fn prefixes_by<'a>(&'a self, via: &'a Via) -> impl Iterator<Item = IpNet> + 'a {
+        let routes = if self.uses.contains_key(via) { Some(&self.routes) } else { None };
+        let routes = routes.into_iter().flatten();
+        routes.filter(|(_, entry)| entry.value == *via).map(|(net, _)| *net)
+    }
+
+    fn insert_route(&mut self, net: IpNet, via: Via, origin: Origin) {
+        // Shares the text of the name with what has it.
+        let via = match via {
+            Via::Peer(name) => match self.peers.get_key_value(&name) {
+                Some((known, _)) => Via::Peer(known.clone()),
+                None => Via::Peer(name),
+            },
+            Via::Port(name) => match self.ports.get_key_value(&name) {
+                Some((known, _)) => Via::Port(known.clone()),
+                None => Via::Port(name),
+            },
+            via => via,
+        };
+        *self.uses.entry(via.clone()).or_insert(0) += 1;
+        if let Some(old) = self.routes.insert(net, Entry { value: via, origin }) {
+            self.release(&old.value);
+        }
+    }
+
+    fn remove_route(&mut self, net: &IpNet) -> Option<Entry<Via>> {
+        let old = self.routes.remove(net)?;
+        self.release(&old.value);
+        Some(old)
+    }
+
+    fn release(&mut self, via: &Via) {
+        match self.uses.get_mut(via) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(self.uses.remove(via)),
+        }
+    }
+}

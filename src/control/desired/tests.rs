@@ -1,0 +1,238 @@
+#![allow(clippy::unwrap_used)]
+
+use super::plan::{Fixed, Plan, Subject, plan};
+use super::*;
+use crate::config::Route;
+
+const FILE: &str = r#"
+node.name = "a"
+uplink = [{ device = "eth0" }]
+tunnel.vxlan = [{ vni = 1 }]
+gateway.addresses = ["169.254.1.1"]
+port = [
+    { name = "a1", kind = "tun", netns = "a1", device = "eth0", addresses = ["10.0.1.1"] },
+    { name = "a2", kind = "tap", netns = "a2", device = "eth0", addresses = ["10.0.1.2"] },
+]
+peer = [{ name = "b", address = "192.0.2.2", tunnel = "vxlan", subnets = ["10.0.2.0/24"] }]
+route = [
+    { prefix = "10.1.0.0/16", via = { port = "a2" } },
+    { prefix = "10.2.0.0/16", via = { peer = "b" } },
+    { prefix = "10.3.0.0/16", via = "blackhole" },
+]
+"#;
+
+fn config(text: &str) -> Config {
+    Config::parse(text, "test.toml").unwrap()
+}
+
+fn desired() -> Desired {
+    Desired::new(config(FILE))
+}
+
+fn port(text: &str) -> Edit {
+    let port = format!("node.name = 'x'\nport = [{{ {text} }}]\ngateway.addresses = ['1.1.1.1']");
+    Edit::PutPort(Box::new(config(&port).port.remove(0)))
+}
+
+const A3: &str =
+    "name = 'a3', kind = 'tun', netns = 'a3', device = 'eth0', addresses = ['10.0.1.3']";
+
+fn routes(put: &[(&str, Via)], delete: &[&str]) -> Edit {
+    let put = put.iter().map(|(net, via)| Route { prefix: net.parse().unwrap(), via: via.clone() });
+    let delete = delete.iter().map(|net| net.parse().unwrap()).collect();
+    Edit::Routes(RouteEdits { put: put.collect(), delete })
+}
+
+fn peer(name: &str) -> Via {
+    Via::Peer(name.parse().unwrap())
+}
+
+fn nets(plan: &Plan) -> Vec<String> {
+    plan.routes.iter().map(ToString::to_string).collect()
+}
+
+fn problems(result: Result<Desired, Refused>) -> Vec<(String, String)> {
+    match result.unwrap_err() {
+        Refused::Invalid(problems) | Refused::Conflict(problems) => {
+            problems.into_iter().map(|problem| (problem.pointer, problem.message)).collect()
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_state_dumps_as_the_config_it_came_from() {
+    let whole = desired().whole_config();
+    assert_eq!(whole, config(FILE));
+    assert_eq!(config(&whole.to_toml()), whole);
+}
+
+#[test]
+fn nothing_new_is_nothing_to_do() {
+    let old = desired();
+    assert!(plan(&old, &desired()).unwrap().is_empty());
+    let edits = [
+        port(
+            "name = 'a1', kind = 'tun', netns = 'a1', device = 'eth0', addresses = ['10.0.1.1/32']",
+        ),
+        routes(&[("10.2.0.0/16", peer("b"))], &["10.9.0.0/16"]),
+        Edit::PutGateway("169.254.1.1".parse().unwrap()),
+        Edit::Apply(Box::new(config(FILE))),
+        Edit::Reload(Box::new(config(FILE))),
+    ];
+    for edit in edits {
+        let new = old.edit(edit.clone()).unwrap();
+        assert!(plan(&old, &new).unwrap().is_empty(), "{edit:?}");
+    }
+}
+
+#[test]
+fn a_port_comes_and_goes_with_its_routes_alone() {
+    let old = desired();
+    let new = old.edit(port(A3)).unwrap();
+    let come = plan(&old, &new).unwrap();
+    assert_eq!(come.opened[0].name.as_str(), "a3");
+    assert_eq!((come.closed.len(), come.adjusted.len(), come.peers.len()), (0, 0, 0));
+    assert_eq!(nets(&come), ["10.0.1.3/32"]);
+    let go = plan(&new, &new.edit(Edit::DeletePort("a3".parse().unwrap())).unwrap()).unwrap();
+    assert_eq!((go.opened.len(), go.closed[0].as_str()), (0, "a3"));
+    assert_eq!(nets(&go), ["10.0.1.3/32"]);
+}
+
+#[test]
+fn a_port_that_stays_is_set_up_otherwise_and_not_opened_again() {
+    let old = desired();
+    let text = "name = 'a2', kind = 'tap', netns = 'a2', device = 'eth0', mtu = 1400, \
+                addresses = ['10.0.1.22']";
+    let plan = plan(&old, &old.edit(port(text)).unwrap()).unwrap();
+    assert_eq!((plan.opened.len(), plan.closed.len(), plan.adjusted.len()), (0, 0, 1));
+    // A route by the port leads to another station now.
+    assert_eq!(nets(&plan), ["10.0.1.2/32", "10.0.1.22/32", "10.1.0.0/16"]);
+}
+
+#[test]
+fn one_that_becomes_another_device_is_opened_before_the_old_one_is_closed() {
+    let old = desired();
+    let text = "name = 'a1', kind = 'tap', netns = 'a9', device = 'eth0', addresses = ['10.0.1.1']";
+    let new = plan(&old, &old.edit(port(text)).unwrap()).unwrap();
+    assert_eq!((new.opened[0].name.as_str(), new.closed[0].as_str()), ("a1", "a1"));
+    // Which can't be when both are to have one name.
+    let text = text.replace("a9", "a1");
+    let fixed = plan(&old, &old.edit(port(&text)).unwrap()).unwrap_err();
+    assert_eq!(fixed[0].subject, Subject::Port("a1".parse().unwrap()));
+    assert!(fixed[0].message.contains("delete that port first"), "{fixed:?}");
+}
+
+#[test]
+fn a_gateway_changes_what_pods_on_ethernet_are_told() {
+    let old = desired();
+    let file = FILE.replace("169.254.1.1", "169.254.1.9");
+    let plan = plan(&old, &Desired::new(config(&file))).unwrap();
+    let adjusted: Vec<_> = plan.adjusted.iter().map(|a| a.port.name.as_str()).collect();
+    assert_eq!(adjusted, ["a2"], "a TUN device needs no next hop");
+    assert_eq!(nets(&plan), ["169.254.1.1/32", "169.254.1.9/32"]);
+}
+
+#[test]
+fn what_is_fixed_while_running_is_named() {
+    let file = FILE.replace("vni = 1", "vni = 2") + "[workers]\nmode = 'poll'";
+    let fixed = plan(&desired(), &Desired::new(config(&file))).unwrap_err();
+    let sections: Vec<_> = fixed.into_iter().map(|Fixed { subject, .. }| subject).collect();
+    assert_eq!(sections, [Subject::Section("workers"), Subject::Section("tunnel")]);
+}
+
+#[test]
+fn routes_are_all_or_nothing_and_each_problem_has_its_place() {
+    let old = desired();
+    let edit = routes(
+        &[
+            ("10.4.0.0/16", peer("b")),
+            ("10.5.0.0/16", peer("nobody")),
+            ("10.0.1.1/32", peer("b")),
+            ("10.0.2.0/24", Via::Blackhole),
+            ("fd00::/64", Via::Port("a2".parse().unwrap())),
+            ("10.4.0.0/16", Via::Blackhole),
+        ],
+        &["10.3.0.0/16"],
+    );
+    let found = problems(old.edit(edit));
+    let expected = [
+        ("/put/1/via/peer", "there is no peer `nobody`; expected `b`"),
+        ("/put/2/prefix", "port `a1` already says where 10.0.1.1/32 is; expected one place"),
+        ("/put/3/prefix", "peer `b` already says where 10.0.2.0/24 is; expected one place"),
+        ("/put/4/via/port", "port `a2` has no IPv6 address"),
+        ("/put/5/prefix", "/put/0 already says where 10.4.0.0/16 is; expected one place"),
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:?}");
+    for ((pointer, message), (at, text)) in found.iter().zip(expected) {
+        assert!(pointer == at && message.starts_with(text), "{pointer}: {message}");
+    }
+    let new = old.edit(routes(&[("10.2.0.0/16", Via::Unreachable)], &["10.3.0.0/16"])).unwrap();
+    let plan = plan(&old, &new).unwrap();
+    assert_eq!(
+        (nets(&plan), plan.is_structural),
+        (vec!["10.2.0.0/16".into(), "10.3.0.0/16".into()], false)
+    );
+}
+
+#[test]
+fn what_others_refer_to_stays() {
+    let old = desired();
+    let found = problems(old.edit(Edit::DeletePort("a2".parse().unwrap())));
+    assert_eq!(found[0].1, "port `a2` is in use by a route: 10.1.0.0/16; delete that first");
+    let many: Vec<_> = (0..9).map(|i| (format!("10.8.{i}.0/24"), peer("b"))).collect();
+    let many: Vec<_> = many.iter().map(|(net, via)| (net.as_str(), via.clone())).collect();
+    let more = old.edit(routes(&many, &[])).unwrap();
+    let found = problems(more.edit(Edit::DeletePeer("b".parse().unwrap())));
+    assert!(found[0].1.contains("10.2.0.0/16, 10.8.0.0/24, 10.8.1.0/24, 7 more"), "{found:?}");
+    let found = problems(old.edit(Edit::DeleteGateway("169.254.1.1".parse().unwrap())));
+    assert!(found[0].1.contains("port `a2` has IPv4 routes and no gateway"), "{found:?}");
+    let none = old.edit(Edit::DeletePeer("c".parse().unwrap()));
+    assert_eq!(none.unwrap_err().to_string(), "there is no peer `c`; expected `b`");
+    // A station that routes lead to can't lose its address either.
+    let text = "name = 'a2', kind = 'tap', netns = 'a2', device = 'eth0', check-source = false";
+    let found = problems(old.edit(port(text)));
+    assert_eq!(found[0].0, "/addresses");
+}
+
+#[test]
+fn a_put_that_clashes_points_at_itself() {
+    let old = desired();
+    let found = problems(old.edit(port(&A3.replace("10.0.1.3", "10.0.1.1"))));
+    assert_eq!(found[0].0, "/addresses/0");
+    assert!(found[0].1.contains("the first in port `a1`"), "{found:?}");
+    let found = problems(old.edit(port(&A3.replace("netns = 'a3'", "netns = 'a1'"))));
+    assert_eq!(found[0].0, "/device");
+    let routed = old.edit(routes(&[("10.0.1.3/32", peer("b"))], &[])).unwrap();
+    let found = problems(routed.edit(port(A3)));
+    assert!(found[0].1.starts_with("the route to 10.0.1.3/32 already says"), "{found:?}");
+}
+
+#[test]
+fn a_reload_keeps_what_came_through_the_api() {
+    let edits = [port(A3), routes(&[("10.4.0.0/16", peer("b"))], &[])];
+    let state = edits.into_iter().fold(desired(), |state, edit| state.edit(edit).unwrap());
+    let file = FILE.replace("10.3.0.0/16", "10.5.0.0/16");
+    let new = state.edit(Edit::Reload(Box::new(config(&file)))).unwrap();
+    assert!(new.ports().contains_key(&"a3".parse::<Name>().unwrap()));
+    let prefixes: Vec<_> = new.routes().keys().map(ToString::to_string).collect();
+    assert_eq!(prefixes, ["10.1.0.0/16", "10.2.0.0/16", "10.4.0.0/16", "10.5.0.0/16"]);
+    // What is in both, alike, is the file's from now on.
+    let same = new.edit(Edit::Reload(Box::new(new.whole_config()))).unwrap();
+    let back = same.edit(Edit::Reload(Box::new(config(FILE)))).unwrap();
+    assert_eq!(back.whole_config(), config(FILE));
+    // An application of a file leaves nothing else.
+    let applied = new.edit(Edit::Apply(Box::new(config(FILE)))).unwrap();
+    assert_eq!(applied.whole_config(), config(FILE));
+}
+
+#[test]
+fn a_reload_that_clashes_is_refused() {
+    let state = desired().edit(port(A3)).unwrap();
+    let other = FILE.replacen("a1", "a3", 1);
+    let found = problems(state.edit(Edit::Reload(Box::new(config(&other)))));
+    assert!(found[0].1.starts_with("port `a3` came through the API and the file has"), "{found:?}");
+    let same_address = FILE.replace("10.0.1.1", "10.0.1.3");
+    let found = problems(state.edit(Edit::Reload(Box::new(config(&same_address)))));
+    assert!(found[0].1.contains("10.0.1.3 is there twice"), "{found:?}");
+}

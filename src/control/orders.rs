@@ -1,0 +1,190 @@
+//! What a running node is told to do, one thing after the other: by signals, and through the API.
+//!
+//! There is one queue, and the node takes the next order when it is done with the last. So edits
+//! never meet, and whoever asks for one may go away meanwhile: what was queued is done as a whole,
+//! what was not is not done.
+
+use super::apply::ApplyError;
+use super::desired::plan::{Fixed, Subject};
+use super::desired::{Desired, Edit, Refused};
+use super::node::Node;
+use super::undo::Undo;
+use crate::config::edit::Problem;
+use crate::config::{Config, Errors, Part};
+use std::io;
+use std::path::{Path, PathBuf};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+
+/// Orders that may wait. Whoever comes then waits for a place.
+const QUEUE: usize = 16;
+
+/// What a node is told.
+pub enum Order {
+    /// To become something else.
+    Edit(Request),
+    /// To read this file again.
+    Reload(PathBuf),
+    /// To end, and why.
+    End(&'static str),
+}
+
+/// An edit and where the answer goes.
+pub struct Request {
+    /// What is asked for.
+    pub edit: Edit,
+    /// Where to say what became of it.
+    pub answer: oneshot::Sender<Result<(), Refused>>,
+}
+
+/// Where orders come out.
+pub struct Orders {
+    requests: Requests,
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    file: PathBuf,
+}
+
+/// Where edits go in.
+#[derive(Clone)]
+pub struct Editor(mpsc::Sender<Request>);
+
+/// Where they come out.
+pub type Requests = mpsc::Receiver<Request>;
+
+/// A queue of edits alone.
+pub fn editor() -> (Editor, Requests) {
+    let (sender, requests) = mpsc::channel(QUEUE);
+    (Editor(sender), requests)
+}
+
+/// Makes the queue. From here on SIGTERM, SIGINT and SIGHUP do nothing but go into it; at the last
+/// one `file` is to be read again.
+///
+/// # Errors
+/// When the signals can't be caught.
+pub fn queue(file: &Path) -> io::Result<(Editor, Orders)> {
+    let (editor, requests) = editor();
+    let orders = Orders {
+        requests,
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+        hangup: signal(SignalKind::hangup())?,
+        file: file.to_owned(),
+    };
+    Ok((editor, orders))
+}
+
+impl Orders {
+    /// The next order. May be dropped before there is one.
+    pub async fn next(&mut self) -> Order {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => Order::End("SIGTERM"),
+            _ = self.interrupt.recv() => Order::End("SIGINT"),
+            _ = self.hangup.recv() => Order::Reload(self.file.clone()),
+            Some(request) = self.requests.recv() => Order::Edit(request),
+        }
+    }
+}
+
+impl Editor {
+    /// Asks for an edit, and waits until it is made or refused.
+    ///
+    /// # Errors
+    /// Why it was refused; nothing has changed then.
+    pub async fn edit(&self, edit: Edit) -> Result<(), Refused> {
+        let ended = || Refused::Failed("the daemon is ending; nothing was changed".to_owned());
+        let (answer, result) = oneshot::channel();
+        self.0.send(Request { edit, answer }).await.map_err(|_| ended())?;
+        result.await.map_err(|_| ended())?
+    }
+}
+
+impl Node {
+    /// Carries an order out; why to end, if that was it.
+    pub(super) async fn obey(&mut self, order: Order, undo: &mut Undo) -> Option<&'static str> {
+        match order {
+            Order::End(why) => return Some(why),
+            Order::Reload(file) => self.reload(&file, undo).await,
+            Order::Edit(request) => self.edit(request, undo).await,
+        }
+        None
+    }
+
+    /// Does what was asked for, and answers.
+    async fn edit(&mut self, Request { edit, answer }: Request, undo: &mut Undo) {
+        let result = match self.edited(edit).await {
+            Ok(new) => self.apply(new, undo).await.map_err(refused),
+            Err(refused) => Err(refused),
+        };
+        if let Err(refused) = &result {
+            tracing::debug!("refused: {refused}");
+        }
+        // Whoever asked may have gone.
+        let _ = answer.send(result);
+    }
+
+    /// Reads the config file again and becomes what it says. What is wrong is logged, and the node
+    /// goes on as it was.
+    async fn reload(&mut self, file: &Path, undo: &mut Undo) {
+        let name = file.display();
+        tracing::info!("SIGHUP: reading {name} again");
+        match self.try_reload(file, undo).await {
+            Ok(()) => tracing::info!("{name}: in force"),
+            Err(error) => {
+                for line in error.lines() {
+                    tracing::error!("{line}");
+                }
+                tracing::error!("{name} was not taken over; going on as before");
+            }
+        }
+    }
+
+    async fn try_reload(&mut self, file: &Path, undo: &mut Undo) -> Result<(), String> {
+        let (path, name) = (file.to_owned(), file.display().to_string());
+        let read = tokio::task::spawn_blocking(move || Config::load(&path)).await;
+        let config = read.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+        let new = self.edited(Edit::Reload(Box::new(config))).await;
+        let in_file = |refused: &dyn std::fmt::Display| format!("{name}: {refused}");
+        let new = new.map_err(|refused| in_file(&refused))?;
+        match self.apply(new, undo).await {
+            Ok(()) => Ok(()),
+            Err(ApplyError::Fixed(fixed)) => Err(locate(file, &fixed)),
+            Err(error) => Err(in_file(&error)),
+        }
+    }
+
+    /// The state after an edit. Many routes take a while to look through, in which this thread has
+    /// other things to do; the state does not change meanwhile, since orders are carried out one by
+    /// one.
+    async fn edited(&self, edit: Edit) -> Result<Desired, Refused> {
+        let desired = self.desired.clone();
+        let edited = tokio::task::spawn_blocking(move || Desired::edit(&desired, edit)).await;
+        edited.map_err(|e| Refused::Failed(format!("looking through the edit: {e}")))?
+    }
+}
+
+/// What can't be changed, with its places in the file.
+fn locate(file: &Path, fixed: &[Fixed]) -> String {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let faults = fixed.iter().map(|Fixed { subject, message }| {
+        let part = match subject {
+            Subject::Section(section) => Part::Section(section),
+            Subject::Port(name) => Part::Port(name),
+        };
+        part.fault(&text, message)
+    });
+    Errors { file: file.display().to_string(), faults: faults.collect() }.to_string()
+}
+
+/// The answer to who asked for what could not be done.
+fn refused(error: ApplyError) -> Refused {
+    match error {
+        ApplyError::Fixed(fixed) => Refused::Conflict(
+            fixed.into_iter().map(|fixed| Problem::whole(fixed.message)).collect(),
+        ),
+        error => Refused::Failed(error.to_string()),
+    }
+}

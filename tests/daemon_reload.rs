@@ -1,0 +1,117 @@
+//! A node whose config changes while traffic runs. Needs root.
+#![allow(clippy::unwrap_used)]
+
+mod daemon_support;
+
+use cableway::control::report::{Ports, Routes};
+use daemon_support::Space;
+use daemon_support::daemon::{Daemon, wait_for};
+use daemon_support::two::{Two, finish};
+use std::process::Command;
+
+fn ping(from: &Space, to: &str) -> bool {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", &from.name, "ping", "-c", "1", "-W", "1", to]);
+    command.output().unwrap().status.success()
+}
+
+fn port(name: &str, kind: &str, netns: &Space, address: &str) -> String {
+    let netns = &netns.name;
+    format!(
+        "[[port]]\nname = \"{name}\"\nkind = \"{kind}\"\nnetns = \"{netns}\"\ndevice = \"eth0\"\n\
+         addresses = [\"{address}\"]\n"
+    )
+}
+
+fn names(daemon: &Daemon) -> Vec<String> {
+    daemon.get::<Ports>("/v1/show/ports").ports.into_iter().map(|port| port.name).collect()
+}
+
+#[test]
+fn ports_peers_and_routes_come_and_go_and_others_notice_nothing() {
+    let two = Two::new();
+    let (a2, a3) = (Space::new("a2"), Space::new("a3"));
+    let (mut a, mut b) = two.start("eth0", "192.168.70.1", "192.168.70.2");
+    let first = a.config();
+    let stream = two.stream();
+    let before = two.a1.ip("-details link show eth0");
+
+    let more = port("a2", "tun", &a2, "10.9.1.3/24") + &port("a3", "af_xdp", &a3, "10.9.1.4/32");
+    assert!(a.reload(&format!("{first}{more}")), "{}", a.log());
+    assert_eq!(names(&a), ["eth0", "a1", "a2", "a3"]);
+    for pod in [&a2, &a3] {
+        wait_for("a new pod to reach another node's", || ping(pod, "10.9.2.2"));
+    }
+    // The same device with another address and MTU, the other one gone, and a route in its place.
+    let other = port("a2", "tun", &a2, "10.9.1.5/24") + "mtu = 1300\n";
+    let route = "[[route]]\nprefix = \"10.9.1.4/32\"\nvia = \"unreachable\"\n";
+    assert!(a.reload(&format!("{first}{other}{route}")), "{}", a.log());
+    assert_eq!(names(&a), ["eth0", "a1", "a2"]);
+    assert!(!a3.ip("-brief link").contains("eth0"), "the pod's device is gone");
+    assert!(a2.ip("address show eth0").contains("10.9.1.5/24"));
+    assert!(a2.ip("link show eth0").contains("mtu 1300"));
+    wait_for("the pod to reach another node's from its new address", || ping(&a2, "10.9.2.2"));
+    let routes: Routes = a.get("/v1/show/routes");
+    let kind = routes.routes.iter().find(|r| r.prefix.to_string() == "10.9.1.4/32").unwrap();
+    assert_eq!(kind.kind, "unreachable");
+
+    // Another peer, and back to the beginning.
+    let peer = "[[peer]]\nname = \"c\"\naddress = \"192.168.70.9\"\ntunnel = \"vxlan\"\n\
+                subnets = [\"10.9.3.0/24\"]\n";
+    assert!(a.reload(&format!("{first}{peer}")), "{}", a.log());
+    assert!(a.reload(&first), "{}", a.log());
+    assert_eq!(names(&a), ["eth0", "a1"]);
+    assert_eq!(two.a1.ip("-details link show eth0"), before, "what did not change is not touched");
+    assert_eq!(stream.finish(), 0, "datagrams lost through a port that did not change");
+    finish([&mut a, &mut b]);
+}
+
+#[test]
+fn a_config_that_can_not_be_taken_leaves_everything_as_it_was() {
+    let two = Two::new();
+    let a2 = Space::new("a2");
+    let (mut a, mut b) = two.start("eth0", "192.168.70.1", "192.168.70.2");
+    let first = a.config();
+    let stream = two.stream();
+    let more = port("a2", "tun", &a2, "10.9.1.3/24");
+    let missing = port("a3", "tun", &a2, "10.9.1.4/24").replace(&a2.name, "no-such-namespace");
+    let bad = [
+        (format!("{first}mtu = 1"), "node.toml:"),
+        (first.replace("chunks = 8192", "chunks = 4096"), "node.toml:4:1: `[memory]` has changed"),
+        (format!("{first}{more}{missing}"), "no-such-namespace"),
+        (first.replace("kind = \"tun\"", "kind = \"tap\""), "delete that port first"),
+    ];
+    for (config, words) in bad {
+        assert!(!a.reload(&config), "{config}");
+        assert!(a.log().contains(words), "{words}: {}", a.log());
+        assert_eq!(names(&a), ["eth0", "a1"]);
+        assert!(!a2.ip("-brief link").contains("eth0"), "what was begun is undone");
+    }
+    assert!(a.reload(&first));
+    assert_eq!(stream.finish(), 0, "datagrams lost");
+    finish([&mut a, &mut b]);
+}
+
+#[test]
+fn ten_thousand_routes_are_swapped_and_no_packet_that_had_one_is_lost() {
+    let two = Two::new();
+    let (mut a, mut b) = two.start("eth0", "192.168.70.1", "192.168.70.2");
+    let first = a.config();
+    let stream = two.stream();
+    let routes = |via: &str, skip: u32| -> String {
+        let nets =
+            (0..10_000_u32).map(|i| std::net::Ipv4Addr::from_bits(0x0b00_0000 + (i + skip) * 256));
+        nets.map(|net| format!("[[route]]\nprefix = \"{net}/24\"\nvia = {via}\n")).collect()
+    };
+    // The stream's own destination has a better route now and then.
+    let own = "[[route]]\nprefix = \"10.9.2.2/32\"\nvia = { peer = \"b\" }\n";
+    for round in 0..6_u32 {
+        let via = if round % 2 == 0 { "\"blackhole\"" } else { "{ peer = \"b\" }" };
+        let own = if round % 3 == 0 { own } else { "" };
+        let text = format!("{first}{own}{}", routes(via, round * 5_000));
+        assert!(a.reload(&text), "{}", a.log());
+    }
+    assert!(a.get::<Routes>("/v1/show/routes").routes.len() > 10_000);
+    assert_eq!(stream.finish(), 0, "datagrams lost");
+    finish([&mut a, &mut b]);
+}
