@@ -116,7 +116,7 @@ mod tests {
                 }
                 bell.rise();
             }
-            tellers.map(|teller| teller.join().unwrap());
+            tellers.into_iter().for_each(|teller| teller.join().unwrap());
         });
     }
 

@@ -32,6 +32,8 @@ const PATIENCE: u64 = 3_000_000_000;
 #[derive(Debug, Default)]
 pub struct Neighbour {
     waiting: Vec<Waiting>,
+    /// Stations whose waiting frames were let go in this batch: what follows must not overtake them.
+    released: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -45,6 +47,7 @@ struct Waiting {
 
 impl Stage for Neighbour {
     fn process(&mut self, batch: &mut Batch, cx: &mut Cx<'_>) {
+        self.released.clear();
         for i in batch.live() {
             // Without a link-layer address the packet goes as it is.
             let Some(index) = station_of(&batch[i], cx.snapshot) else { continue };
@@ -55,16 +58,8 @@ impl Stage for Neighbour {
     fn tick(&mut self, cx: &mut Cx<'_>) {
         let mut at = 0;
         while at < self.waiting.len() {
-            match judge(&self.waiting[at], cx) {
-                Judgement::Wait => at += 1,
-                Judgement::Go => {
-                    let waiting = self.waiting.remove(at);
-                    cx.reinject(waiting.frame, StageId::Neighbour);
-                }
-                Judgement::Drop(reason) => {
-                    let waiting = self.waiting.remove(at);
-                    cx.discard(waiting.frame, reason);
-                }
+            if !settle(&mut self.waiting, at, cx) {
+                at += 1;
             }
         }
     }
@@ -84,6 +79,16 @@ enum Judgement {
     Wait,
     Go,
     Drop(crate::drops::Reason),
+}
+
+/// Ends the wait of a frame, if it is to end; whether it did.
+fn settle(all: &mut Vec<Waiting>, at: usize, cx: &mut Cx<'_>) -> bool {
+    match judge(&all[at], cx) {
+        Judgement::Wait => return false,
+        Judgement::Go => cx.reinject(all.remove(at).frame, StageId::Neighbour),
+        Judgement::Drop(reason) => cx.discard(all.remove(at).frame, reason),
+    }
+    true
 }
 
 /// What becomes of a frame that waits.
@@ -125,10 +130,10 @@ impl Neighbour {
             return batch.drop(i, NO_NEIGHBOUR);
         };
         match station.resolve(cx.now) {
-            Resolution::Known(mac) => header(batch, i, mac, snapshot),
+            Resolution::Known(mac) => self.pass(batch, i, index, mac, cx),
             Resolution::Probe(mac) => {
                 resolve::request(station, Some(mac), cx);
-                header(batch, i, mac, snapshot);
+                self.pass(batch, i, index, mac, cx);
             }
             Resolution::Unknown { ask } => {
                 if ask {
@@ -137,6 +142,29 @@ impl Neighbour {
                 self.hold(batch, i, index, station, cx.now);
             }
         }
+    }
+
+    #[inline(always)]
+    fn pass(&mut self, batch: &mut Batch, i: usize, station: usize, mac: Mac, cx: &mut Cx<'_>) {
+        if self.waiting.is_empty() && self.released.is_empty() || !self.follow(station, cx) {
+            return header(batch, i, mac, cx.snapshot);
+        }
+        cx.reinject(batch.take(i), StageId::Neighbour);
+    }
+
+    /// Lets go of what waits for a station, which is known by now. Whether there was anything, in this
+    /// batch: then a frame for it goes behind that, for the sake of order.
+    #[cold]
+    fn follow(&mut self, station: usize, cx: &mut Cx<'_>) -> bool {
+        let mut at = 0;
+        while let Some(waiting) = self.waiting.get(at) {
+            if waiting.station != station || !settle(&mut self.waiting, at, cx) {
+                at += 1;
+            } else if !self.released.contains(&station) {
+                self.released.push(station);
+            }
+        }
+        self.released.contains(&station)
     }
 
     #[cold]
@@ -174,3 +202,6 @@ fn header(batch: &mut Batch, i: usize, dst: Mac, snapshot: &Snapshot) {
         None => batch.drop(i, HEADROOM),
     }
 }
+
+#[cfg(test)]
+mod tests;
