@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "not every test that shares this needs all of it")]
 
 pub(crate) mod daemon;
+pub(crate) mod flows;
 pub(crate) mod stream;
 #[allow(unsafe_code)]
 pub(crate) mod sys;
