@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 the thing asked for failed, 2 wrong usage.
 
 pub mod check;
+pub mod edit;
 pub mod lab;
 pub mod run;
 pub mod schema;
@@ -24,6 +25,10 @@ pub struct Cli {
 enum Command {
     Run(Box<run::Args>),
     Check(check::Args),
+    Add(edit::Add),
+    Del(edit::Del),
+    Apply(edit::Apply),
+    Dump(edit::Dump),
     Show(show::Args),
     Lab(lab::Args),
     Schema(schema::Args),
@@ -34,6 +39,10 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => finish(run::run(*args)),
         Command::Check(args) => check::run(&args),
+        Command::Add(args) => finish(args.run()),
+        Command::Del(args) => finish(args.run()),
+        Command::Apply(args) => finish(args.run()),
+        Command::Dump(args) => finish(args.run()),
         Command::Show(args) => finish(show::run(&args)),
         Command::Lab(args) => lab::run(args),
         Command::Schema(args) => schema::run(&args),

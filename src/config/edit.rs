@@ -8,13 +8,19 @@
 use super::draft::Draft;
 use super::place::{Author, Path, Place, Step, at};
 use super::{Config, parse, sense, shape};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fmt::Write;
+use std::sync::LazyLock;
 
 pub use super::sense::{elsewhere, no_station, unknown};
 
+/// Made once, since edits are many.
+static SCHEMA: LazyLock<Value> = LazyLock::new(|| Config::schema().to_value());
+
 /// One thing that is wrong with a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// Which part of the request: a JSON pointer (RFC 6901), empty for the whole.
     pub pointer: String,
@@ -46,7 +52,7 @@ pub fn read(sections: &Map<String, Value>) -> Result<Config, Vec<Problem>> {
     let mut draft = Draft::new(&written.text);
     let mut config = None;
     if draft.is_sound() {
-        shape::check(&mut draft, Config::schema().as_value());
+        shape::check(&mut draft, &SCHEMA);
         config = parse::values(&mut draft);
     }
     match config {

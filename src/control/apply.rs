@@ -72,15 +72,15 @@ struct Ways {
 }
 
 impl Node {
-    /// Makes the node be as `new` says.
+    /// Makes the node be as `new` says. Whether there was anything to do.
     ///
     /// # Errors
     /// When that can't be; everything is then as it was.
-    pub async fn apply(&mut self, new: Desired, undo: &mut Undo) -> Result<(), ApplyError> {
+    pub async fn apply(&mut self, new: Desired, undo: &mut Undo) -> Result<bool, ApplyError> {
         let plan = plan::plan(&self.desired, &new).map_err(ApplyError::Fixed)?;
         if plan.is_empty() {
             self.adopt(new);
-            return Ok(());
+            return Ok(false);
         }
         let (ports, peers) = (new.ports().len(), new.peers().len());
         let checks = [("ports", ports, MOST_PORTS), ("peers", peers, MOST_PEERS)];
@@ -92,14 +92,14 @@ impl Node {
             let mut snapshot = Snapshot::clone(&self.state.snapshot.load());
             snapshot.generation += 1;
             self.publish(snapshot, new, &plan).await;
-            return Ok(());
+            return Ok(true);
         }
         let config = new.config();
         let mut done = Done::default();
         match self.prepare(&config, &plan, &mut done).await {
             Ok(ways) => {
                 self.commit(config, new, &plan, done.opened, ways, undo).await;
-                Ok(())
+                Ok(true)
             }
             Err(error) => {
                 self.undo(done).await;

@@ -9,7 +9,6 @@ use super::desired::plan::{Fixed, Subject};
 use super::desired::{Desired, Edit, Refused};
 use super::node::Node;
 use super::undo::Undo;
-use crate::config::edit::Problem;
 use crate::config::{Config, Errors, Part};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -34,7 +33,7 @@ pub struct Request {
     /// What is asked for.
     pub edit: Edit,
     /// Where to say what became of it.
-    pub answer: oneshot::Sender<Result<(), Refused>>,
+    pub answer: oneshot::Sender<Result<bool, Refused>>,
 }
 
 /// Where orders come out.
@@ -90,15 +89,14 @@ impl Orders {
 }
 
 impl Editor {
-    /// Asks for an edit, and waits until it is made or refused.
+    /// Asks for an edit, and waits until it is made or refused. Whether anything has changed.
     ///
     /// # Errors
     /// Why it was refused; nothing has changed then.
-    pub async fn edit(&self, edit: Edit) -> Result<(), Refused> {
-        let ended = || Refused::Failed("the daemon is ending; nothing was changed".to_owned());
+    pub async fn edit(&self, edit: Edit) -> Result<bool, Refused> {
         let (answer, result) = oneshot::channel();
-        self.0.send(Request { edit, answer }).await.map_err(|_| ended())?;
-        result.await.map_err(|_| ended())?
+        self.0.send(Request { edit, answer }).await.map_err(|_| Refused::Ending)?;
+        result.await.map_err(|_| Refused::Ending)?
     }
 }
 
@@ -150,8 +148,11 @@ impl Node {
         let in_file = |refused: &dyn std::fmt::Display| format!("{name}: {refused}");
         let new = new.map_err(|refused| in_file(&refused))?;
         match self.apply(new, undo).await {
-            Ok(()) => Ok(()),
-            Err(ApplyError::Fixed(fixed)) => Err(locate(file, &fixed)),
+            Ok(_) => Ok(()),
+            Err(ApplyError::Fixed(fixed)) => {
+                let text = std::fs::read_to_string(file).unwrap_or_default();
+                Err(locate(&name, &text, &fixed).to_string())
+            }
             Err(error) => Err(in_file(&error)),
         }
     }
@@ -166,25 +167,22 @@ impl Node {
     }
 }
 
-/// What can't be changed, with its places in the file.
-fn locate(file: &Path, fixed: &[Fixed]) -> String {
-    let text = std::fs::read_to_string(file).unwrap_or_default();
+/// What can't be changed, with its places in the text of the file.
+pub fn locate(file: &str, text: &str, fixed: &[Fixed]) -> Errors {
     let faults = fixed.iter().map(|Fixed { subject, message }| {
         let part = match subject {
             Subject::Section(section) => Part::Section(section),
             Subject::Port(name) => Part::Port(name),
         };
-        part.fault(&text, message)
+        part.fault(text, message)
     });
-    Errors { file: file.display().to_string(), faults: faults.collect() }.to_string()
+    Errors { file: file.to_owned(), faults: faults.collect() }
 }
 
 /// The answer to who asked for what could not be done.
 fn refused(error: ApplyError) -> Refused {
     match error {
-        ApplyError::Fixed(fixed) => Refused::Conflict(
-            fixed.into_iter().map(|fixed| Problem::whole(fixed.message)).collect(),
-        ),
+        ApplyError::Fixed(fixed) => Refused::Fixed(fixed),
         error => Refused::Failed(error.to_string()),
     }
 }

@@ -3,7 +3,9 @@
 //! Stable: fields are added, never renamed or removed. Numbers count frames and bytes since the
 //! start of the daemon where nothing else is said; addresses, prefixes and MACs are text.
 
+use crate::config::edit::Problem;
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -58,7 +60,7 @@ impl What {
 }
 
 /// `GET /v1/ready`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ready {
     /// Always true: a daemon that is not ready does not answer.
     pub ready: bool,
@@ -71,14 +73,16 @@ pub struct Ready {
 }
 
 /// `GET /v1/show/ports`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ShownPorts")]
 pub struct Ports {
     /// In the order of their numbers: the uplinks, then the config's ports.
     pub ports: Vec<Port>,
 }
 
 /// A port.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ShownPort")]
 pub struct Port {
     /// Its number.
     pub id: u16,
@@ -123,7 +127,7 @@ pub struct Port {
 }
 
 /// A queue of a port. One worker owns it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Queue {
     /// Its number with the device.
     pub number: usize,
@@ -149,16 +153,19 @@ pub struct Queue {
 }
 
 /// `GET /v1/show/routes`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ShownRoutes")]
 pub struct Routes {
     /// By family and prefix.
     pub routes: Vec<Route>,
 }
 
 /// A route of the overlay.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ShownRoute")]
 pub struct Route {
     /// Where to.
+    #[schemars(with = "String")]
     pub prefix: IpNet,
     /// `local`, `port`, `station`, `peer`, `unreachable` or `blackhole`.
     pub kind: String,
@@ -171,14 +178,16 @@ pub struct Route {
 }
 
 /// `GET /v1/show/peers`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ShownPeers")]
 pub struct Peers {
     /// In the config's order.
     pub peers: Vec<Peer>,
 }
 
 /// A remote node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ShownPeer")]
 pub struct Peer {
     /// Its name.
     pub name: String,
@@ -202,14 +211,14 @@ pub struct Peer {
 }
 
 /// `GET /v1/show/neighbours`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Neighbours {
     /// Stations of pods' ports and next hops of the underlay.
     pub neighbours: Vec<Neighbour>,
 }
 
 /// A station.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Neighbour {
     /// Its address.
     pub address: IpAddr,
@@ -223,14 +232,14 @@ pub struct Neighbour {
 }
 
 /// `GET /v1/show/fdb`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Fdb {
     /// VTEPs, ours and the peers'.
     pub fdb: Vec<FdbEntry>,
 }
 
 /// Where inner Ethernet frames to a MAC go.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FdbEntry {
     /// The VTEP's MAC.
     pub mac: String,
@@ -245,7 +254,7 @@ pub struct FdbEntry {
 }
 
 /// `GET /v1/show/drops`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Drops {
     /// Every reason there is, also those without a frame, in the order of the stages.
     pub drops: Vec<Drop>,
@@ -256,7 +265,7 @@ pub struct Drops {
 }
 
 /// Frames that were dropped for one reason, by all workers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Drop {
     /// `stage.name`.
     pub reason: String,
@@ -267,7 +276,7 @@ pub struct Drop {
 }
 
 /// A counter of the kernel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KernelDrop {
     /// Name of the port.
     pub port: String,
@@ -278,7 +287,7 @@ pub struct KernelDrop {
 }
 
 /// The law: received + generated + split + replicated = emitted + held + merged + dropped.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Conservation {
     /// Frames that ports handed in.
     pub received: u64,
@@ -302,7 +311,7 @@ pub struct Conservation {
 }
 
 /// `GET /v1/show/workers`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Workers {
     /// In the config's order.
     pub workers: Vec<Worker>,
@@ -311,7 +320,7 @@ pub struct Workers {
 }
 
 /// A worker.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Worker {
     /// The core it runs on.
     pub core: usize,
@@ -336,7 +345,7 @@ pub struct Worker {
 }
 
 /// The frames' memory.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Memory {
     /// Chunks of 2 KiB in all.
     pub chunks: u32,
@@ -353,8 +362,11 @@ pub struct Memory {
 }
 
 /// The body of an answer that is not 200.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     /// What is wrong with the request.
     pub error: String,
+    /// The same for each part of it that is wrong, with its place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
 }

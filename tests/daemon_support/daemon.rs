@@ -108,10 +108,43 @@ impl Daemon {
 
     /// `cableway show` with these words; what it printed.
     pub(crate) fn show(&self, words: &str) -> String {
-        let socket = self.socket.to_str().expect("the path is text");
-        let mut all = vec!["show", "--socket", socket];
-        all.extend(words.split_whitespace());
-        super::run(BINARY, &all)
+        let (is_done, output, error) = self.cableway(&format!("show {words}"));
+        assert!(is_done, "show {words}: {error}");
+        output
+    }
+
+    /// `cableway` with these words, about this daemon: whether it did, what it printed, and what
+    /// it said was wrong.
+    pub(crate) fn cableway(&self, words: &str) -> (bool, String, String) {
+        let mut command = Command::new(BINARY);
+        command.args(words.split_whitespace()).arg("--socket").arg(&self.socket);
+        let output = command.output().expect("the binary starts");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.success(), text(&output.stdout), text(&output.stderr))
+    }
+
+    /// Does so, and must.
+    pub(crate) fn must(&self, words: &str) -> String {
+        let (is_done, output, error) = self.cableway(words);
+        assert!(is_done, "{words}: {error}");
+        output
+    }
+
+    /// Must not; what it said was wrong.
+    pub(crate) fn must_not(&self, words: &str) -> String {
+        let (is_done, output, error) = self.cableway(words);
+        assert!(!is_done, "{words}: {output}");
+        error
+    }
+
+    /// Its process (that of `ip netns exec`, which becomes it).
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it was started").id()
+    }
+
+    /// Where its files are.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
     }
 }
 

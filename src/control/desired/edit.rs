@@ -5,6 +5,7 @@ use crate::config::edit::{self, Problem};
 use crate::config::{Config, Kind, Name, Peer, Port, Prefix, Route, Unicast, Via};
 use ipnet::IpNet;
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -95,8 +96,7 @@ impl Desired {
     fn delete_port(&self, name: &Name) -> Result<Desired, Refused> {
         let mut new = self.clone();
         if new.ports.remove(name).is_none() {
-            let known: Vec<_> = self.ports.keys().map(Name::as_str).collect();
-            return Err(Refused::Missing(edit::unknown("port", name, &known)));
+            return Err(self.no_port(name));
         }
         self.unused(&Via::Port(name.clone()), format!("port `{name}`"))?;
         Ok(new)
@@ -126,8 +126,7 @@ impl Desired {
     fn delete_peer(&self, name: &Name) -> Result<Desired, Refused> {
         let mut new = self.clone();
         if new.peers.remove(name).is_none() {
-            let known: Vec<_> = self.peers.keys().map(Name::as_str).collect();
-            return Err(Refused::Missing(edit::unknown("peer", name, &known)));
+            return Err(self.no_peer(name));
         }
         self.unused(&Via::Peer(name.clone()), format!("peer `{name}`"))?;
         Ok(new)
@@ -185,11 +184,28 @@ impl Desired {
         let mut new = self.clone();
         match new.remove_route(&prefix.net()) {
             Some(_) => Ok(new),
-            None => Err(Refused::Missing(format!(
-                "there is no route to {prefix}; expected a prefix that was put there, as \
-                 `/v1/routes` lists them"
-            ))),
+            None => Err(self.no_route(&prefix)),
         }
+    }
+
+    /// There is no port of that name.
+    pub fn no_port(&self, name: impl Display) -> Refused {
+        let known: Vec<_> = self.ports.keys().map(Name::as_str).collect();
+        Refused::Missing(edit::unknown("port", name, &known))
+    }
+
+    /// There is no peer of that name.
+    pub fn no_peer(&self, name: impl Display) -> Refused {
+        let known: Vec<_> = self.peers.keys().map(Name::as_str).collect();
+        Refused::Missing(edit::unknown("peer", name, &known))
+    }
+
+    /// There is no route to that prefix.
+    pub fn no_route(&self, prefix: &Prefix) -> Refused {
+        Refused::Missing(format!(
+            "there is no route to {prefix}; expected one of those that were asked for, without those \
+             to ports' addresses and peers' subnets"
+        ))
     }
 
     /// What is wrong with where a route leads.

@@ -65,9 +65,15 @@ pub enum Refused {
     /// Others refer to what is to go, or something else holds its place.
     #[error("{}", lines(.0))]
     Conflict(Vec<Problem>),
+    /// It can't be changed so while the daemon runs.
+    #[error("{}", .0.iter().map(|fixed| fixed.message.as_str()).collect::<Vec<_>>().join("\n"))]
+    Fixed(Vec<plan::Fixed>),
     /// It would have been fine, but the machine did not let us.
     #[error("{0}")]
     Failed(String),
+    /// Nobody does anything any more.
+    #[error("the daemon is ending; ask again when it is back, whether this was done")]
+    Ending,
 }
 
 fn lines(problems: &[Problem]) -> String {

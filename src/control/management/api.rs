@@ -1,0 +1,369 @@
+//! What may be asked and told, one line of [`ENDPOINTS`] each.
+#![allow(clippy::result_large_err, reason = "the error is the answer: a response")]
+
+use super::body::{self, Whole};
+use super::openapi::{Endpoint, Part};
+use super::{Served, problems, ready, show};
+use crate::config::edit::Problem;
+use crate::config::{Config, Name, Peer, Port, Prefix, Route, Unicast};
+use crate::control::desired::plan::Fixed;
+use crate::control::desired::{Desired, Edit, Refused, RouteEdits};
+use crate::control::{orders, report};
+use axum::Json;
+use axum::extract::{Path, Query, State as With};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post, put};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// Routes that are listed at once when nothing else is said, and at most.
+const PAGE: usize = 10_000;
+const MOST: usize = 100_000;
+
+/// Everything that may be asked; each path begins with `/v1`.
+pub(super) static ENDPOINTS: &[Endpoint] = &[
+    Endpoint::get(
+        "/ready",
+        "Tells that the daemon is at work",
+        || get(ready),
+        Part::of::<report::Ready>,
+    ),
+    Endpoint::get("/show/{what}", "Tells what the daemon does", || get(show), Part::of::<Shown>),
+    Endpoint::get("/openapi.json", "This document", || get(openapi), Part::any),
+    Endpoint::get("/ports", "Lists the ports", || get(ports), Part::of::<PortList>),
+    Endpoint::get(
+        "/ports/{name}",
+        "Tells how a port is configured",
+        || get(port),
+        Part::of::<Port>,
+    ),
+    Endpoint::put(
+        "/ports/{name}",
+        "Makes a port, or changes it",
+        || put(put_port),
+        Part::of::<Port>,
+    ),
+    Endpoint::delete("/ports/{name}", "Removes a port and its device", || delete(delete_port)),
+    Endpoint::get("/peers", "Lists the peers", || get(peers), Part::of::<PeerList>),
+    Endpoint::get(
+        "/peers/{name}",
+        "Tells how a peer is configured",
+        || get(peer),
+        Part::of::<Peer>,
+    ),
+    Endpoint::put(
+        "/peers/{name}",
+        "Adds a peer, or changes it",
+        || put(put_peer),
+        Part::of::<Peer>,
+    ),
+    Endpoint::delete("/peers/{name}", "Removes a peer", || delete(delete_peer)),
+    Endpoint::get(
+        "/gateway/addresses",
+        "Lists the gateway's addresses",
+        || get(gateways),
+        Part::of::<AddressList>,
+    ),
+    Endpoint::put(
+        "/gateway/addresses/{address}",
+        "Adds an address of the gateway",
+        || put(put_gateway),
+        Part::none,
+    ),
+    Endpoint::delete("/gateway/addresses/{address}", "Removes an address of the gateway", || {
+        delete(delete_gateway)
+    }),
+    Endpoint::get(
+        "/routes",
+        "Lists routes from `after` on, `limit` of them at most",
+        || get(routes),
+        Part::of::<RouteList>,
+    ),
+    Endpoint::post(
+        "/routes",
+        "Puts and deletes many routes, all of them or none",
+        || post(batch),
+        Part::of::<RouteBatch>,
+    ),
+    Endpoint::get(
+        "/routes/{prefix}",
+        "Tells where a route leads",
+        || get(route),
+        Part::of::<Route>,
+    ),
+    Endpoint::put(
+        "/routes/{prefix}",
+        "Adds a route, or changes it",
+        || put(put_route),
+        Part::of::<Route>,
+    ),
+    Endpoint::delete("/routes/{prefix}", "Removes a route", || delete(delete_route)),
+    Endpoint::get(
+        "/config",
+        "Tells all that the node is to be, as a config",
+        || get(dump),
+        Part::toml,
+    ),
+    Endpoint::put("/config", "Makes the node be as a config says", || put(apply), Part::toml),
+];
+
+/// One of what there is to show, by its name in the path.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "it is there for its schema")]
+enum Shown {
+    Ports(report::Ports),
+    Routes(report::Routes),
+    Peers(report::Peers),
+    Neighbours(report::Neighbours),
+    Fdb(report::Fdb),
+    Drops(report::Drops),
+    Workers(report::Workers),
+}
+
+/// An edit was made, or there was nothing to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Done {
+    /// Whether anything has changed.
+    pub changed: bool,
+    /// The generation of the tables that are in force now.
+    pub generation: u64,
+}
+
+/// `GET /v1/ports`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct PortList {
+    /// By name.
+    pub ports: Vec<Port>,
+}
+
+/// `GET /v1/peers`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct PeerList {
+    /// By name.
+    pub peers: Vec<Peer>,
+}
+
+/// `GET /v1/gateway/addresses`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct AddressList {
+    /// The preferred ones first.
+    pub addresses: Vec<Unicast>,
+}
+
+/// `GET /v1/routes`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct RouteList {
+    /// By family and prefix. Those to ports' addresses and to peers' subnets are not among them.
+    pub routes: Vec<Route>,
+    /// What to ask for as `after` for the next ones, if there are more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Prefix>,
+}
+
+/// `POST /v1/routes`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RouteBatch {
+    /// Routes to add, or to change.
+    pub put: Vec<Route>,
+    /// Prefixes that shall have no route of their own; these go first.
+    pub delete: Vec<Prefix>,
+}
+
+/// `?after=…&limit=…`
+#[derive(Debug, Deserialize)]
+struct Page {
+    after: Option<Prefix>,
+    limit: Option<usize>,
+}
+
+/// `?file=…`
+#[derive(Debug, Deserialize)]
+struct File {
+    file: Option<String>,
+}
+
+type Answered = Result<Response, Response>;
+
+async fn openapi() -> Response {
+    Json(super::document()).into_response()
+}
+
+impl Served {
+    fn desired(&self) -> Arc<Desired> {
+        self.state.desired.load_full()
+    }
+
+    async fn edit(&self, edit: Edit) -> Answered {
+        match self.editor.edit(edit).await {
+            Ok(changed) => {
+                let generation = self.state.snapshot.load().generation;
+                Ok(Json(Done { changed, generation }).into_response())
+            }
+            Err(refused) => Err(refused.into_response()),
+        }
+    }
+}
+
+async fn ports(With(served): With<Served>) -> Response {
+    let ports = served.desired().ports().values().map(|entry| (*entry.value).clone()).collect();
+    Json(PortList { ports }).into_response()
+}
+
+async fn port(With(served): With<Served>, Path(name): Path<String>) -> Answered {
+    let desired = served.desired();
+    let port = name.parse::<Name>().ok().and_then(|name| desired.ports().get(&name));
+    let port = port.ok_or_else(|| desired.no_port(&name).into_response())?;
+    Ok(Json(&*port.value).into_response())
+}
+
+async fn put_port(With(served): With<Served>, Path(name): Path<String>, body: Whole) -> Answered {
+    let mut config = body::element("port", "name", &name, &body.0)?;
+    let port = config.port.pop().expect("a list of one was read");
+    served.edit(Edit::PutPort(Box::new(port))).await
+}
+
+async fn delete_port(With(served): With<Served>, Path(name): Path<String>) -> Answered {
+    match name.parse() {
+        Ok(name) => served.edit(Edit::DeletePort(name)).await,
+        Err(_) => Err(served.desired().no_port(&name).into_response()),
+    }
+}
+
+async fn peers(With(served): With<Served>) -> Response {
+    let peers = served.desired().peers().values().map(|entry| (*entry.value).clone()).collect();
+    Json(PeerList { peers }).into_response()
+}
+
+async fn peer(With(served): With<Served>, Path(name): Path<String>) -> Answered {
+    let desired = served.desired();
+    let peer = name.parse::<Name>().ok().and_then(|name| desired.peers().get(&name));
+    let peer = peer.ok_or_else(|| desired.no_peer(&name).into_response())?;
+    Ok(Json(&*peer.value).into_response())
+}
+
+async fn put_peer(With(served): With<Served>, Path(name): Path<String>, body: Whole) -> Answered {
+    let mut config = body::element("peer", "name", &name, &body.0)?;
+    let peer = config.peer.pop().expect("a list of one was read");
+    served.edit(Edit::PutPeer(Box::new(peer))).await
+}
+
+async fn delete_peer(With(served): With<Served>, Path(name): Path<String>) -> Answered {
+    match name.parse() {
+        Ok(name) => served.edit(Edit::DeletePeer(name)).await,
+        Err(_) => Err(served.desired().no_peer(&name).into_response()),
+    }
+}
+
+async fn gateways(With(served): With<Served>) -> Response {
+    let addresses = served.desired().gateways().iter().map(|entry| entry.value).collect();
+    Json(AddressList { addresses }).into_response()
+}
+
+async fn put_gateway(With(served): With<Served>, Path(address): Path<String>) -> Answered {
+    served.edit(Edit::PutGateway(in_path(&address)?)).await
+}
+
+async fn delete_gateway(With(served): With<Served>, Path(address): Path<String>) -> Answered {
+    served.edit(Edit::DeleteGateway(in_path::<Unicast>(&address)?.ip())).await
+}
+
+async fn routes(With(served): With<Served>, Query(page): Query<Page>) -> Response {
+    let limit = page.limit.unwrap_or(PAGE).clamp(1, MOST);
+    let start = page.after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.net()));
+    let desired = served.desired();
+    let mut rest = desired.routes().range((start, Bound::Unbounded));
+    let routes = rest.by_ref().take(limit);
+    let routes =
+        routes.map(|(net, entry)| Route { prefix: (*net).into(), via: entry.value.clone() });
+    let routes: Vec<_> = routes.collect();
+    let next = rest.next().and_then(|_| Some(routes.last()?.prefix));
+    Json(RouteList { routes, next }).into_response()
+}
+
+async fn batch(With(served): With<Served>, body: Whole) -> Answered {
+    let RouteBatch { put, delete } = body::aside(move || body::batch(&body.0)).await?;
+    served.edit(Edit::Routes(RouteEdits { put, delete })).await
+}
+
+async fn route(With(served): With<Served>, Path(prefix): Path<String>) -> Answered {
+    let (prefix, desired): (Prefix, _) = (in_path(&prefix)?, served.desired());
+    let entry = desired.routes().get(&prefix.net());
+    let via = entry.ok_or_else(|| desired.no_route(&prefix).into_response())?.value.clone();
+    Ok(Json(Route { prefix, via }).into_response())
+}
+
+async fn put_route(
+    With(served): With<Served>,
+    Path(prefix): Path<String>,
+    body: Whole,
+) -> Answered {
+    let prefix: Prefix = in_path(&prefix)?;
+    let config = body::element("route", "prefix", &prefix.to_string(), &body.0)?;
+    let put = config.route;
+    let answer = served.editor.edit(Edit::Routes(RouteEdits { put, delete: Vec::new() })).await;
+    match answer {
+        Ok(changed) => {
+            let generation = served.state.snapshot.load().generation;
+            Ok(Json(Done { changed, generation }).into_response())
+        }
+        // Its pointers are those of a batch of one.
+        Err(Refused::Invalid(found)) => {
+            let within = found.into_iter().map(|problem| Problem {
+                pointer: problem.pointer.strip_prefix("/put/0").unwrap_or_default().to_owned(),
+                ..problem
+            });
+            Err(Refused::Invalid(within.collect()).into_response())
+        }
+        Err(refused) => Err(refused.into_response()),
+    }
+}
+
+async fn delete_route(With(served): With<Served>, Path(prefix): Path<String>) -> Answered {
+    served.edit(Edit::DeleteRoute(in_path(&prefix)?)).await
+}
+
+async fn dump(With(served): With<Served>) -> Answered {
+    let desired = served.desired();
+    Ok(body::toml(body::aside(move || Ok(desired.whole_config().to_toml())).await?))
+}
+
+async fn apply(With(served): With<Served>, Query(file): Query<File>, body: Whole) -> Answered {
+    let file = file.file.unwrap_or_else(|| "config".to_owned());
+    let text = body::text(&body.0)?.to_owned();
+    let (config, text, file) = body::aside(move || {
+        let config = Config::parse(&text, &file);
+        let config = config.map_err(|errors| {
+            let lines = errors.to_string();
+            let found = lines.lines().map(Problem::whole).collect();
+            problems(StatusCode::UNPROCESSABLE_ENTITY, found)
+        })?;
+        Ok((config, text, file))
+    })
+    .await?;
+    match served.editor.edit(Edit::Apply(Box::new(config))).await {
+        Err(Refused::Fixed(fixed)) => {
+            Err(problems(StatusCode::CONFLICT, located(&file, &text, &fixed)))
+        }
+        Err(refused) => Err(refused.into_response()),
+        Ok(changed) => {
+            let generation = served.state.snapshot.load().generation;
+            Ok(Json(Done { changed, generation }).into_response())
+        }
+    }
+}
+
+fn located(file: &str, text: &str, fixed: &[Fixed]) -> Vec<Problem> {
+    orders::locate(file, text, fixed).to_string().lines().map(Problem::whole).collect()
+}
+
+/// A value in the path.
+fn in_path<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Response> {
+    text.parse().map_err(|error: T::Err| {
+        problems(StatusCode::UNPROCESSABLE_ENTITY, vec![Problem::whole(error.to_string())])
+    })
+}
