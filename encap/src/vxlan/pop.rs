@@ -18,14 +18,13 @@ const FLAG_P: u8 = 0x04;
 #[inline]
 pub(super) fn pop(payload: &[u8]) -> Result<Popped, PopError> {
     let header: &[u8; HEADER_LEN] = payload.first_chunk().ok_or(PopError::Truncated)?;
-    let [flags, _, _, _, vni @ .., _] = *header;
+    let [flags, _, _, _, vni @ ..] = *header;
     if flags & FLAG_I == 0 {
         return Err(PopError::Flags);
     }
     if flags & FLAG_P != 0 {
         return Err(PopError::Payload);
     }
-    let [a, b, c] = vni;
-    let key = u32::from_be_bytes([0, a, b, c]);
+    let key = u32::from_be_bytes(vni) >> 8;
     Ok(Popped { header_len: HEADER_LEN, strip: Strip::Ethernet, key })
 }

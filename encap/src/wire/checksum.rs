@@ -45,8 +45,8 @@ pub fn sum(bytes: &[u8]) -> u32 {
 /// A partial sum as 16 bits, carries added back; zero only when `partial` is.
 #[inline]
 pub fn fold(partial: u32) -> u16 {
-    let partial = (partial >> 16) + (partial & 0xffff);
-    ((partial >> 16) + (partial & 0xffff)) as u16
+    // The carry out of the lower half's sum is added to the upper half's.
+    (partial.wrapping_add(partial.rotate_left(16)) >> 16) as u16
 }
 
 /// The checksum: the complement of the folded sum.

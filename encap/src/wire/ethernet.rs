@@ -6,7 +6,7 @@
 //! +-----------------+-----------------+  piece, two read  +-----------+---------
 //! ```
 
-use super::{Error, Mac, get16, put16};
+use super::{Error, Mac, get16};
 
 /// Offsets of the fields of an untagged header.
 pub mod field {
@@ -165,10 +165,32 @@ impl Header {
     /// When there are fewer.
     #[inline]
     pub fn emit(&self, bytes: &mut [u8]) {
-        let bytes = &mut bytes[..LEN];
-        bytes[field::DST].copy_from_slice(&self.dst.0);
-        bytes[field::SRC].copy_from_slice(&self.src.0);
-        put16(bytes, field::ETHERTYPE, self.ethertype);
+        let room = bytes.first_chunk_mut().expect("there is room for a header");
+        Addresses::new(self.dst, self.src).emit(self.ethertype, room);
+    }
+}
+
+/// Destination and source of a header as it stands in memory, for frames that differ in type alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    first: u64,
+    rest: u32,
+}
+
+impl Addresses {
+    /// Of a header to `dst` from `src`.
+    #[inline]
+    pub fn new(dst: Mac, src: Mac) -> Addresses {
+        let (dst, src) = (dst.to_bits(), src.to_bits());
+        Addresses { first: dst | src << 48, rest: (src >> 16) as u32 }
+    }
+
+    /// Writes the header.
+    #[inline(always)]
+    pub fn emit(self, ethertype: u16, room: &mut [u8; LEN]) {
+        room[..8].copy_from_slice(&self.first.to_le_bytes());
+        room[8..12].copy_from_slice(&self.rest.to_le_bytes());
+        room[12..].copy_from_slice(&ethertype.to_be_bytes());
     }
 }
 

@@ -227,25 +227,35 @@ impl Plain {
     /// [`View`] tells what it is, or what is wrong with it.
     #[inline]
     pub fn read(head: &[u8; LEN + 4], len: usize) -> Option<Plain> {
+        // Version and header length, and what of the fragment word is zero, at their places.
+        const MASK: u64 = u64::from_le_bytes([0xff, 0, 0, 0, 0, 0, 0x3f, 0xff]);
+        const { assert!(MF | OFFSET == 0x3fff) };
         let ([a, b, c], _) = head.as_chunks::<8>() else { return None };
-        let [a, b, c] = [a, b, c].map(|word| u64::from_be_bytes(*word));
-        let halves = |word: u64| (word >> 32) + (word & 0xffff_ffff);
-        // At most five times 2^32: two folds bring it to 32 bits' halves, and two of those to 16.
-        let sum = halves(halves(a) + halves(b) + (c >> 32)) as u32;
-        let total_len = (a >> 32) as u16;
-        let is_plain = a >> 56 == 0x45
-            && a as u16 & (MF | OFFSET) == 0
+        // As the bytes stand: a sum does not care for their order, and the rest is quickly turned.
+        let [a, b, c] = [a, b, c].map(|word| u64::from_le_bytes(*word));
+        let total_len = (a >> 16) as u16;
+        let total_len = total_len.swap_bytes();
+        let is_plain = a & MASK == 0x45
             && usize::from(total_len) >= LEN + 4
             && usize::from(total_len) <= len
-            && checksum::finish(sum) == 0;
+            && checksum::fold(ones(a, b, c as u32)) == 0xffff;
         is_plain.then_some(Plain {
             total_len,
-            protocol: (b >> 48) as u8,
-            src: Ipv4Addr::from_bits(b as u32),
-            dst: Ipv4Addr::from_bits((c >> 32) as u32),
-            ports: c as u32,
+            protocol: (b >> 8) as u8,
+            src: Ipv4Addr::from(((b >> 32) as u32).to_le_bytes()),
+            dst: Ipv4Addr::from((c as u32).to_le_bytes()),
+            ports: ((c >> 32) as u32).swap_bytes(),
         })
     }
+}
+
+/// The one's complement sum of the five words of a header, as 32 bits.
+#[inline(always)]
+fn ones(a: u64, b: u64, c: u32) -> u32 {
+    let (sum, carry) = a.overflowing_add(b);
+    let (sum, again) = sum.overflowing_add(u64::from(c) + u64::from(carry));
+    let sum = sum + u64::from(again);
+    (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32
 }
 
 /// An option.

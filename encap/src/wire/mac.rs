@@ -27,6 +27,21 @@ impl Mac {
     /// No address.
     pub const ZERO: Mac = Mac([0; 6]);
 
+    /// The address as a number below 2^48, its first byte the least significant: what a processor of
+    /// that order reads and writes at once.
+    #[inline(always)]
+    pub fn to_bits(self) -> u64 {
+        let [a, b, c, d, e, f] = self.0;
+        u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
+    }
+
+    /// The address whose number is the lower 48 bits of `bits`.
+    #[inline(always)]
+    pub fn from_bits(bits: u64) -> Mac {
+        let [bytes @ .., _, _] = bits.to_le_bytes();
+        Mac(bytes)
+    }
+
     /// The group bit is set; true of the broadcast address too.
     #[inline]
     pub fn is_multicast(self) -> bool {
