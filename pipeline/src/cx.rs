@@ -1,7 +1,7 @@
 //! What a worker lends to its stages while they look at a batch.
 
 use crate::drops::{Counters, Reason};
-use crate::frame::{Frame, Pool};
+use crate::frame::{Frame, Pool, Run};
 use crate::queues::Queues;
 use crate::snapshot::{PortId, Snapshot};
 use crate::stages::{StageId, settle};
@@ -61,17 +61,24 @@ pub struct Cx<'a> {
 
 impl Cx<'_> {
     /// Ends a frame that is in no batch (any more).
+    #[inline(never)]
     pub fn discard(&mut self, frame: Frame, reason: Reason) {
         self.counters.dropped(reason);
         frame.free(self.pool);
     }
 
     /// Queues a finished frame for `port`.
-    #[inline]
     pub fn send(&mut self, frame: Frame, port: PortId) {
         if let Err((frame, reason)) = self.queues.push(frame, port) {
             self.discard(frame, reason);
         }
+    }
+
+    /// Queues finished frames for `port`.
+    #[inline]
+    pub(crate) fn send_run(&mut self, run: Run<'_>, port: PortId) {
+        let (left, reason) = self.queues.push_run(run, port);
+        left.for_each(|frame| self.discard(frame, reason));
     }
 
     /// An empty frame that a stage makes, as if received from `port`; counted as generated. `None` when

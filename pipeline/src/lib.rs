@@ -14,6 +14,7 @@ pub mod doing;
 pub mod drops;
 mod flow;
 pub mod frame;
+mod latest;
 pub mod marks;
 mod pipeline;
 pub mod queues;

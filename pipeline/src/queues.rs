@@ -1,7 +1,7 @@
 //! Frames on their way out, a queue for each port, and which of the queues have any.
 
 use crate::drops::Reason;
-use crate::frame::Frame;
+use crate::frame::{Frame, Run};
 use crate::marks::Marks;
 use crate::snapshot::PortId;
 use crate::stages::{port, settle};
@@ -44,6 +44,16 @@ impl Queues {
             Some(_) => Err((frame, port::FULL)),
             None => Err((frame, settle::NO_PORT)),
         }
+    }
+
+    /// Puts frames into the queue of `port`; those that can't wait there, and why.
+    #[inline]
+    pub(crate) fn push_run<'a>(&mut self, mut run: Run<'a>, port: PortId) -> (Run<'a>, Reason) {
+        let Some(queue) = self.each.get_mut(port.index()) else { return (run, settle::NO_PORT) };
+        // Its length is known: the queue asks for room once.
+        queue.extend(run.split(QUEUE.saturating_sub(queue.len())));
+        self.busy.set(port.index());
+        (run, port::FULL)
     }
 
     /// The first port from `from` on whose queue is not empty.

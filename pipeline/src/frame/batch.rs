@@ -20,7 +20,17 @@ pub struct Batch {
     frames: Box<[Frame; BATCH_SIZE]>,
     len: usize,
     live: u64,
+    marks: [u64; 2],
     bytes: usize,
+}
+
+/// What a stage notes of frames that only one later stage looks at, so that this need not look at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// It came by an uplink: an outer packet.
+    Outer,
+    /// It is ARP, or ICMPv6 and perhaps Neighbor Discovery.
+    Discovery,
 }
 
 impl Default for Batch {
@@ -32,7 +42,13 @@ impl Default for Batch {
 impl Batch {
     /// An empty batch; all that it will ever allocate.
     pub fn new() -> Batch {
-        Batch { frames: Box::new([Frame::HOLLOW; BATCH_SIZE]), len: 0, live: 0, bytes: 0 }
+        Batch {
+            frames: Box::new([Frame::HOLLOW; BATCH_SIZE]),
+            len: 0,
+            live: 0,
+            marks: [0; 2],
+            bytes: 0,
+        }
     }
 
     /// Frames in it, alive or not.
@@ -72,6 +88,18 @@ impl Batch {
         Live(self.live)
     }
 
+    /// Marks frame `i`.
+    #[inline]
+    pub fn mark(&mut self, i: usize, mark: Mark) {
+        self.marks[mark as usize] |= 1 << (i % BATCH_SIZE);
+    }
+
+    /// Indices of the frames that are marked and alive now.
+    #[inline]
+    pub fn marked(&self, mark: Mark) -> Live {
+        Live(self.live & self.marks[mark as usize])
+    }
+
     /// Whether no frame is alive.
     #[inline]
     pub fn is_dead(&self) -> bool {
@@ -100,16 +128,72 @@ impl Batch {
     #[inline]
     pub fn take(&mut self, i: usize) -> Frame {
         self.live &= !(1 << i);
-        std::mem::replace(&mut self[i], Frame::HOLLOW)
+        let taken = self[i].take();
+        self[i].meta.verdict = Verdict::Taken;
+        taken
     }
 
     /// Empties the batch, frame by frame.
     #[inline]
-    pub fn drain(&mut self) -> impl Iterator<Item = Frame> + '_ {
+    pub fn drain(&mut self) -> impl Iterator<Item = Frame> {
+        self.slots().iter_mut().map(Frame::take)
+    }
+
+    /// Empties the batch, run by run: `f` gets neighbours with the same verdict together, so that they
+    /// are moved once and without looking at each. Frames that it does not take are lost.
+    #[inline]
+    pub fn drain_runs<'a>(&'a mut self, mut f: impl FnMut(Verdict, Run<'a>)) {
+        let mut rest = self.slots();
+        while let Some(first) = rest.first() {
+            let verdict = first.meta.verdict;
+            let len = rest.iter().take_while(|frame| frame.meta.verdict == verdict).count();
+            let (run, behind) = rest.split_at_mut(len);
+            rest = behind;
+            f(verdict, Run(run.iter_mut()));
+        }
+    }
+
+    fn slots(&mut self) -> &mut [Frame] {
         self.live = 0;
+        self.marks = [0; 2];
         self.bytes = 0;
         let len = std::mem::take(&mut self.len);
-        self.frames[..len].iter_mut().map(|frame| std::mem::replace(frame, Frame::HOLLOW))
+        &mut self.frames[..len]
+    }
+}
+
+/// Frames of a batch that share a verdict, being taken out.
+#[derive(Debug)]
+pub struct Run<'a>(std::slice::IterMut<'a, Frame>);
+
+impl<'a> Run<'a> {
+    /// How many are left.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether none is left.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The next frames, `n` at most. (Not an iterator's `take`: the standard library moves what it
+    /// knows the exact number of without asking for room each time.)
+    #[inline]
+    pub fn split(&mut self, n: usize) -> impl ExactSizeIterator<Item = Frame> + use<'a> {
+        let slots = std::mem::take(&mut self.0).into_slice();
+        let (now, later) = slots.split_at_mut(n.min(slots.len()));
+        self.0 = later.iter_mut();
+        now.iter_mut().map(Frame::take)
+    }
+}
+
+impl Iterator for Run<'_> {
+    type Item = Frame;
+
+    #[inline]
+    fn next(&mut self) -> Option<Frame> {
+        self.0.next().map(Frame::take)
     }
 }
 
@@ -117,20 +201,28 @@ impl Index<usize> for Batch {
     type Output = Frame;
     #[inline]
     fn index(&self, i: usize) -> &Frame {
-        &self.frames[..self.len][i]
+        &self.frames[i % BATCH_SIZE]
     }
 }
 
 impl IndexMut<usize> for Batch {
     #[inline]
     fn index_mut(&mut self, i: usize) -> &mut Frame {
-        &mut self.frames[..self.len][i]
+        &mut self.frames[i % BATCH_SIZE]
     }
 }
 
 /// Indices of live frames, ascending.
 #[derive(Clone, Copy, Debug)]
 pub struct Live(u64);
+
+impl Live {
+    /// The indices of the bits that are set.
+    #[inline]
+    pub(crate) fn new(bits: u64) -> Live {
+        Live(bits)
+    }
+}
 
 impl Iterator for Live {
     type Item = usize;

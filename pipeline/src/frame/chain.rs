@@ -103,6 +103,19 @@ impl Frame {
         meta: Meta { verdict: Verdict::Taken, ..Meta::received(PortId::NONE) },
     };
 
+    /// Moves the frame out, leaving a hollow one. Only what makes a frame own bytes is written anew.
+    #[inline(always)]
+    pub(super) fn take(&mut self) -> Frame {
+        // SAFETY: what stays behind owns nothing from here on, so the copy is the only owner.
+        let taken = unsafe { std::ptr::read(self) };
+        self.index = END;
+        self.next = END;
+        self.total = 0;
+        self.off = 0;
+        self.len = 0;
+        taken
+    }
+
     /// Bytes in the whole frame.
     #[inline]
     pub fn len(&self) -> usize {
@@ -181,6 +194,31 @@ impl Frame {
         self.from_mut(self.meta.l4)
     }
 
+    /// `N` bytes of the head at chunk offset `at`: a header that an earlier stage has found there.
+    /// `None` when they reach beyond the data. Cheaper than [`from`](Self::from), since it does not
+    /// ask whether they lie behind the first byte of the data; they always lie in the chunk.
+    #[inline(always)]
+    pub fn bytes_at<const N: usize>(&self, at: u16) -> Option<&[u8; N]> {
+        let at = usize::from(at);
+        if at + N > usize::from(self.off) + usize::from(self.len) {
+            return None;
+        }
+        // SAFETY: at + N <= off + len <= CHUNK_SIZE, and the head chunk is this frame's alone; for a
+        // hollow frame the sum is zero, so nothing but zero bytes of its aligned pointer are lent.
+        Some(unsafe { &*self.base.as_ptr().add(at).cast::<[u8; N]>() })
+    }
+
+    /// As [`bytes_at`](Self::bytes_at), to be written.
+    #[inline(always)]
+    pub fn bytes_at_mut<const N: usize>(&mut self, at: u16) -> Option<&mut [u8; N]> {
+        let at = usize::from(at);
+        if at + N > usize::from(self.off) + usize::from(self.len) {
+            return None;
+        }
+        // SAFETY: as in `bytes_at`, and the borrow is exclusive.
+        Some(unsafe { &mut *self.base.as_ptr().add(at).cast::<[u8; N]>() })
+    }
+
     /// Bytes of the whole frame from chunk offset `at` of the head on, the chain included.
     #[inline]
     pub fn len_from(&self, at: u16) -> usize {
@@ -195,7 +233,9 @@ impl Frame {
         self.off = off as u16;
         self.len += n as u16;
         self.total += n as u32;
-        self.head_mut().get_mut(..n)
+        // SAFETY: off + n is where the data began, so the bytes lie in the head chunk, which is this
+        // frame's alone; a hollow frame has no room for any but zero bytes.
+        Some(unsafe { slice::from_raw_parts_mut(self.base.as_ptr().add(off), n) })
     }
 
     /// Takes `n` bytes off the front; `false`, and no change, when the head has fewer.
@@ -211,11 +251,11 @@ impl Frame {
     }
 
     /// Grows the frame by `n` bytes behind the head's data and returns them, whatever they hold;
-    /// `None` without enough room, or on a chained frame.
+    /// `None` without enough room, or on a chained or hollow frame.
     #[inline]
     pub fn append(&mut self, n: usize) -> Option<&mut [u8]> {
         let end = usize::from(self.off) + usize::from(self.len);
-        if self.is_chained() || n > CHUNK_SIZE - end {
+        if self.is_chained() || self.index == END || n > CHUNK_SIZE - end {
             return None;
         }
         let old = usize::from(self.len);

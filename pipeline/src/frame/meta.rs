@@ -95,6 +95,8 @@ pub struct Meta {
     pub l4: u16,
     /// The outer IP header that the tunnel stage pushed, 0 without one.
     pub outer: u16,
+    /// The outer headers have a checksum that is still to be completed.
+    pub outer_sum: bool,
     /// Segmentation still to be done.
     pub gso: Gso,
     /// Inner checksum still to be completed.
@@ -156,6 +158,7 @@ impl Meta {
             l3: 0,
             l4: 0,
             outer: 0,
+            outer_sum: false,
             gso: Gso { kind: GsoKind::None, size: 0 },
             partial: Partial::NONE,
             protocol: 0,

@@ -32,7 +32,7 @@ pub mod ring;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub use batch::{BATCH_SIZE, Batch, Live};
+pub use batch::{BATCH_SIZE, Batch, Live, Mark, Run};
 pub use chain::{Frame, Segments};
 pub use meta::{Gso, GsoKind, Link, Meta, NO_PEER, Packet, Partial, Verdict};
 pub use pool::{CHUNK_SIZE, Chunk, HEADROOM, LINK, Memory, MemoryError, Pool};

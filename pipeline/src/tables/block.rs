@@ -54,7 +54,7 @@ fn prefix(bits: u128, depth: u8) -> u128 {
 
 /// The eight bits behind the first `depth`, at most 120.
 #[inline]
-fn byte(bits: u128, depth: u8) -> u8 {
+pub(super) fn byte(bits: u128, depth: u8) -> u8 {
     (bits >> (128 - STRIDE - depth)) as u8
 }
 
@@ -231,7 +231,7 @@ impl Node {
 
     /// The slot at `i`.
     #[inline]
-    fn run(&self, i: u8) -> u32 {
+    pub(super) fn run(&self, i: u8) -> u32 {
         let word = usize::from(i / 64);
         let up_to_i = self.starts[word] & (u64::MAX >> (63 - i % 64));
         let run = usize::from(self.before[word]) + up_to_i.count_ones() as usize;

@@ -17,7 +17,7 @@
 //! Pages without any route are one shared page, so a small table is small: a page is 16 KiB.
 //! The default route is kept apart, or it would repaint every page.
 
-use super::block::{Block, CHILD, Route};
+use super::block::{Block, CHILD, Route, byte};
 use std::collections::HashSet;
 use std::marker::PhantomData;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -45,6 +45,9 @@ mod sealed {
 
 /// An address that a table can be keyed by.
 pub trait Key: sealed::Sealed + Copy + Eq + Send + Sync + 'static {
+    /// Nodes hang only at the root, and decide the last eight bits.
+    const ONE_LEVEL: bool;
+
     /// A prefix of such addresses.
     type Net: prefix_trie::Prefix + Copy + Eq + Send + Sync;
 
@@ -56,6 +59,7 @@ pub trait Key: sealed::Sealed + Copy + Eq + Send + Sync + 'static {
 }
 
 impl Key for Ipv4Addr {
+    const ONE_LEVEL: bool = true;
     type Net = ipnet::Ipv4Net;
 
     #[inline]
@@ -69,6 +73,7 @@ impl Key for Ipv4Addr {
 }
 
 impl Key for Ipv6Addr {
+    const ONE_LEVEL: bool = false;
     type Net = ipnet::Ipv6Net;
 
     #[inline]
@@ -166,6 +171,14 @@ impl<A: Key> Lpm<A> {
 
     /// Takes the first `count` addresses of `deeper` from their root slots to their values.
     fn descend(&self, addrs: &[A], out: &mut [u32], mut deeper: [u8; BATCH], mut count: usize) {
+        if A::ONE_LEVEL {
+            for i in deeper[..count].iter().map(|&i| usize::from(i)) {
+                let bits = addrs[i].bits();
+                let node = self.page(top(bits)).child(out[i]);
+                out[i] = node.map_or(NONE, |node| node.run(byte(bits, ROOT)));
+            }
+            return;
+        }
         let mut nodes = [None; BATCH];
         for i in deeper[..count].iter().map(|&i| usize::from(i)) {
             nodes[i] = self.page(top(addrs[i].bits())).child(out[i]);

@@ -84,18 +84,28 @@ impl Neighbour {
     pub fn learn(&self, mac: Mac, now: u64) {
         if self.state.load(Relaxed) & PERMANENT == 0 {
             self.confirmed.store(now, Relaxed);
-            self.state.store(pack(mac) | KNOWN, Relaxed);
+            self.state.store(mac.to_bits() | KNOWN, Relaxed);
         }
     }
 
     /// The kernel or the config says that it has `mac`; it does not age.
     pub fn set_permanent(&self, mac: Mac) {
-        self.state.store(pack(mac) | KNOWN | PERMANENT, Relaxed);
+        self.state.store(mac.to_bits() | KNOWN | PERMANENT, Relaxed);
     }
 
     /// Forgets the MAC, whoever set it.
     pub fn clear(&self) {
         self.state.store(0, Relaxed);
+    }
+
+    /// The MAC, when there is nothing to ask at `now`: as [`resolve`](Self::resolve) without its
+    /// effects.
+    #[inline]
+    pub fn peek(&self, now: u64) -> Option<Mac> {
+        let state = self.state.load(Relaxed);
+        let fresh = || now.saturating_sub(self.confirmed.load(Relaxed)) < REACHABLE;
+        let known = state & PERMANENT != 0 || (state & KNOWN != 0 && fresh());
+        known.then(|| Mac::from_bits(state))
     }
 
     /// What to do with a packet for this station at `now`. At most one caller in [`RETRANSMIT`] is told
@@ -104,7 +114,7 @@ impl Neighbour {
     pub fn resolve(&self, now: u64) -> Resolution {
         let state = self.state.load(Relaxed);
         if state & PERMANENT != 0 {
-            return Resolution::Known(unpack(state));
+            return Resolution::Known(Mac::from_bits(state));
         }
         self.resolve_learned(state, now)
     }
@@ -113,7 +123,7 @@ impl Neighbour {
     fn resolve_learned(&self, state: u64, now: u64) -> Resolution {
         let age = now.saturating_sub(self.confirmed.load(Relaxed));
         if state & KNOWN != 0 && age < REACHABLE {
-            return Resolution::Known(unpack(state));
+            return Resolution::Known(Mac::from_bits(state));
         }
         let ask = self.is_due(now);
         if state & KNOWN == 0 {
@@ -127,12 +137,12 @@ impl Neighbour {
             return Resolution::Unknown { ask };
         }
         if !ask {
-            return Resolution::Known(unpack(state));
+            return Resolution::Known(Mac::from_bits(state));
         }
         if !is_probed {
             self.probed.store(now, Relaxed);
         }
-        Resolution::Probe(unpack(state))
+        Resolution::Probe(Mac::from_bits(state))
     }
 
     fn is_due(&self, now: u64) -> bool {
@@ -153,17 +163,6 @@ impl Neighbour {
             (false, true) => NeighbourState::Reachable,
             (false, false) => NeighbourState::Stale,
         };
-        (Some(unpack(state)), name)
+        (Some(Mac::from_bits(state)), name)
     }
-}
-
-fn pack(mac: Mac) -> u64 {
-    let [a, b, c, d, e, f] = mac.0;
-    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
-}
-
-#[inline]
-fn unpack(state: u64) -> Mac {
-    let [_, _, mac @ ..] = state.to_be_bytes();
-    Mac(mac)
 }

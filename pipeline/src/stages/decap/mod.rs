@@ -8,11 +8,11 @@
 mod tests;
 
 use super::Stage;
-use super::parse::parse_ip;
+use super::parse::{mark_discovery, parse_ip};
 use crate::cx::Cx;
 use crate::drops::Reason;
-use crate::frame::{Batch, Frame, Packet, Partial, Pool};
-use crate::snapshot::{Peer, Role, Snapshot, TunnelInfo};
+use crate::frame::{Batch, Frame, Mark, Packet, Partial, Pool};
+use crate::snapshot::{Peer, Snapshot, TunnelInfo};
 use crate::sums;
 use encap::wire::{Mac, checksum, ethernet, ipv4, ipv6, protocol, udp};
 use encap::{Family, Popped, Steer, Strip, Tunnel};
@@ -38,16 +38,15 @@ pub struct Decap;
 
 impl Stage for Decap {
     fn process(&mut self, batch: &mut Batch, cx: &mut Cx<'_>) {
-        for i in batch.live() {
+        let mut latest = None;
+        for i in batch.marked(Mark::Outer) {
             let frame = &mut batch[i];
             let Some(port) = cx.snapshot.ports.get(frame.meta.in_port.index()) else { continue };
-            if port.role != Role::Uplink {
-                continue;
-            }
-            let result = decap(frame, cx.snapshot, port.partial_sums)
+            let result = decap(frame, cx.snapshot, &mut latest, port.partial_sums)
                 .and_then(|outer| enter(frame, &outer, port.partial_sums, cx.pool));
-            if let Err(reason) = result {
-                batch.drop(i, reason);
+            match result {
+                Ok(()) => mark_discovery(batch, i),
+                Err(reason) => batch.drop(i, reason),
             }
         }
     }
@@ -56,6 +55,8 @@ impl Stage for Decap {
 /// What is still to be known of the outer packet once its headers are off.
 struct Outer<'a> {
     tunnel: &'a Tunnel,
+    /// The family that the tunnel's headers announce.
+    family: Family,
     tos: u8,
     /// The folded sum that its UDP checksum is in: [`HOLDS`], or what [`holds_completed`] judges.
     sum: u16,
@@ -64,43 +65,145 @@ struct Outer<'a> {
 /// The folded sum over bytes that include a right checksum.
 const HOLDS: u16 = 0xffff;
 
+/// What the outer headers of a packet lead to. The packets of a batch often have the same ones: the
+/// latest answer is kept for the next packet.
+struct Known<'a> {
+    packet: Packet,
+    protocol: u8,
+    /// The destination port as it stands in the packet, and which of its bits matter: of a tunnel
+    /// without ports, none.
+    port: (u16, u16),
+    /// Source and destination as they stand in the packet; of IPv4 the first eight bytes.
+    ends: [u8; 32],
+    steer: Steer,
+    /// The first tunnel that is steered at such packets: index and facts.
+    tunnel: (usize, &'a TunnelInfo),
+    id: u16,
+    peer: &'a Peer,
+}
+
+impl<'a> Known<'a> {
+    /// Whether the packet in `frame` has the same headers.
+    #[inline(always)]
+    fn is_for(&self, frame: &Frame) -> bool {
+        let meta = &frame.meta;
+        let [_, _, port @ ..] = *frame.bytes_at::<4>(meta.l4).unwrap_or(&[0; 4]);
+        let ends = match meta.packet {
+            Packet::V4 => frame.bytes_at::<8>(meta.l3 + ipv4::field::SRC.start as u16),
+            _ => return self.is_for_v6(frame),
+        };
+        self.packet == Packet::V4
+            && self.protocol == meta.protocol
+            && (u16::from_ne_bytes(port) ^ self.port.0) & self.port.1 == 0
+            && ends.is_some_and(|ends| Some(ends) == self.ends.first_chunk())
+    }
+
+    #[inline(never)]
+    fn is_for_v6(&self, frame: &Frame) -> bool {
+        let meta = &frame.meta;
+        let [_, _, port @ ..] = *frame.bytes_at::<4>(meta.l4).unwrap_or(&[0; 4]);
+        let ends = frame.bytes_at(meta.l3 + ipv6::field::SRC.start as u16);
+        self.packet == meta.packet
+            && self.protocol == meta.protocol
+            && (u16::from_ne_bytes(port) ^ self.port.0) & self.port.1 == 0
+            && ends == Some(&self.ends)
+    }
+
+    #[inline(never)]
+    fn find(frame: &Frame, snapshot: &'a Snapshot) -> Result<Known<'a>, Reason> {
+        let meta = &frame.meta;
+        let (ends, src, dst) = ends(frame)?;
+        let (steer, port) = match meta.protocol {
+            protocol::UDP => {
+                let [_, _, port @ ..] = *frame.bytes_at::<4>(meta.l4).ok_or(UDP)?;
+                let steer = Steer::Udp(u16::from_be_bytes(port));
+                (steer, (u16::from_ne_bytes(port), u16::MAX))
+            }
+            protocol => (Steer::Protocol(protocol), (0, 0)),
+        };
+        let tunnel = steered(steer, snapshot).next().ok_or(NO_TUNNEL)?;
+        let id = *snapshot.peers_by_address.get(&src).ok_or(UNKNOWN_PEER)?;
+        let peer = snapshot.peers.get(usize::from(id)).ok_or(UNKNOWN_PEER)?;
+        if peer.local != dst {
+            return Err(NOT_LOCAL);
+        }
+        let (packet, protocol) = (meta.packet, meta.protocol);
+        Ok(Known { packet, protocol, port, ends, steer, tunnel, id, peer })
+    }
+}
+
+/// Source and destination of an outer packet, as they stand and as addresses.
+fn ends(frame: &Frame) -> Result<([u8; 32], IpAddr, IpAddr), Reason> {
+    let mut bytes = [0; 32];
+    match frame.meta.packet {
+        Packet::V4 => {
+            let header = frame.bytes_at(frame.meta.l3).ok_or(HEADER)?;
+            let (src, dst) = ipv4::addresses(header);
+            bytes[..4].copy_from_slice(&src.octets());
+            bytes[4..8].copy_from_slice(&dst.octets());
+            Ok((bytes, src.into(), dst.into()))
+        }
+        Packet::V6 => {
+            let header = frame.bytes_at(frame.meta.l3).ok_or(HEADER)?;
+            let (src, dst) = ipv6::addresses(header);
+            bytes[..16].copy_from_slice(&src.octets());
+            bytes[16..].copy_from_slice(&dst.octets());
+            Ok((bytes, src.into(), dst.into()))
+        }
+        Packet::V4Fragment | Packet::V6Fragment => Err(FRAGMENT),
+        Packet::Arp | Packet::Unknown => Err(NO_TUNNEL),
+    }
+}
+
+/// The tunnels whose packets such are.
+fn steered(steer: Steer, snapshot: &Snapshot) -> impl Iterator<Item = (usize, &TunnelInfo)> {
+    snapshot.tunnels.iter().enumerate().filter(move |(_, tunnel)| tunnel.steer == steer)
+}
+
 /// Takes the outer headers off.
-#[inline]
+#[inline(always)]
 fn decap<'a>(
     frame: &mut Frame,
     snapshot: &'a Snapshot,
+    latest: &mut Option<Known<'a>>,
     partial_sums: bool,
 ) -> Result<Outer<'a>, Reason> {
-    let (src, dst, tos) = ends(frame)?;
-    let (steer, header_len) = match frame.meta.protocol {
-        protocol::UDP => {
-            let len = frame.len_from(frame.meta.l4);
-            let udp = udp::View::of_head(frame.l4(), len).map_err(|_| UDP)?;
-            (Steer::Udp(udp.dst_port()), udp::LEN)
-        }
-        protocol => (Steer::Protocol(protocol), 0),
+    let known = match latest {
+        Some(known) if known.is_for(frame) => known,
+        _ => latest.insert(Known::find(frame, snapshot)?),
     };
-    let mut steered = snapshot.tunnels.iter().enumerate().filter(|(_, t)| t.steer == steer);
-    let (index, first) = steered.next().ok_or(NO_TUNNEL)?;
-    let id = *snapshot.peers_by_address.get(&src).ok_or(UNKNOWN_PEER)?;
-    let peer = snapshot.peers.get(usize::from(id)).ok_or(UNKNOWN_PEER)?;
-    if peer.local != dst {
-        return Err(NOT_LOCAL);
-    }
-    let sum = if header_len == 0 { HOLDS } else { udp_sum(frame) };
+    let tos = tos(frame, frame.meta.l3, frame.meta.packet == Packet::V6).ok_or(HEADER)?;
+    let (header_len, sum) = match frame.meta.protocol {
+        protocol::UDP => (udp::LEN, udp_sum(frame)?),
+        _ => (0, HOLDS),
+    };
     if sum != HOLDS && !partial_sums {
         return Err(OUTER_CHECKSUM);
     }
-    let payload = frame.l4().get(header_len..).unwrap_or_default();
+    let (first_index, first) = known.tunnel;
+    let payload = frame.from(frame.meta.l4 + header_len as u16);
     let popped = first.tunnel.pop(payload).map_err(|_| HEADER)?;
     let (index, tunnel) = match popped.key == first.key {
-        true => (index, first),
-        false => steered.find(|(_, t)| t.key == popped.key).ok_or(UNKNOWN_VNI)?,
+        true => (first_index, first),
+        false => with_key(popped.key, known.steer, snapshot)?,
     };
-    accept(peer, index)?;
-    strip(frame, header_len, popped, tunnel)?;
-    frame.meta.peer = id;
-    Ok(Outer { tunnel: &tunnel.tunnel, tos, sum })
+    accept(known.peer, index)?;
+    let family = strip(frame, header_len, popped, tunnel)?;
+    frame.meta.peer = known.id;
+    Ok(Outer { tunnel: &tunnel.tunnel, family, tos, sum })
+}
+
+/// IPv4 TOS or IPv6 traffic class of the header at chunk offset `at`.
+#[inline(always)]
+fn tos(frame: &Frame, at: u16, is_v6: bool) -> Option<u8> {
+    let [first, second] = *frame.bytes_at(at)?;
+    Some(if is_v6 { first << 4 | second >> 4 } else { second })
+}
+
+/// The tunnel of the network that a packet names, of several that are steered alike.
+#[inline(never)]
+fn with_key(key: u32, steer: Steer, snapshot: &Snapshot) -> Result<(usize, &TunnelInfo), Reason> {
+    steered(steer, snapshot).find(|(_, tunnel)| tunnel.key == key).ok_or(UNKNOWN_VNI)
 }
 
 /// A peer may use the tunnel that is configured towards it.
@@ -109,32 +212,23 @@ fn accept(peer: &Peer, tunnel: usize) -> Result<(), Reason> {
     if peer.tunnel == tunnel { Ok(()) } else { Err(UNKNOWN_PEER) }
 }
 
-/// Source, destination and TOS of the outer packet.
-#[inline]
-fn ends(frame: &Frame) -> Result<(IpAddr, IpAddr, u8), Reason> {
-    match frame.meta.packet {
-        Packet::V4 => {
-            let ip = ipv4::View::of_head(frame.l3(), usize::MAX).map_err(|_| HEADER)?;
-            Ok((ip.src().into(), ip.dst().into(), ip.tos()))
-        }
-        Packet::V6 => {
-            let ip = ipv6::View::of_head(frame.l3(), usize::MAX).map_err(|_| HEADER)?;
-            Ok((ip.src().into(), ip.dst().into(), ip.traffic_class()))
-        }
-        Packet::V4Fragment | Packet::V6Fragment => Err(FRAGMENT),
-        Packet::Arp | Packet::Unknown => Err(NO_TUNNEL),
-    }
+/// Checks the outer UDP header; the folded sum over the packet. A checksum of zero says that the
+/// sender computed none (RFC 7348 §5): it holds.
+#[inline(always)]
+fn udp_sum(frame: &Frame) -> Result<u16, Reason> {
+    let at = frame.meta.l4;
+    let header: &[u8; udp::LEN] = frame.bytes_at(at).ok_or(UDP)?;
+    let udp = udp::View::of_head(header, frame.len_from(at)).map_err(|_| UDP)?;
+    Ok(if udp.checksum() == 0 { HOLDS } else { whole_udp_sum(frame) })
 }
 
-/// The folded sum over the outer UDP packet. A checksum of zero means that the sender computed none
-/// (RFC 7348 §5), a partial one is the sender's promise: both hold.
-#[inline]
-fn udp_sum(frame: &Frame) -> u16 {
-    match frame.l4().get(6..).and_then(|rest| rest.first_chunk()) {
-        Some([0, 0]) => HOLDS,
-        _ if frame.meta.partial.is_pending() => HOLDS,
-        _ => sums::pseudo(frame).map_or(0, |pseudo| sums::l4(frame, pseudo)),
+/// A partial checksum is the sender's promise: it holds.
+#[inline(never)]
+fn whole_udp_sum(frame: &Frame) -> u16 {
+    if frame.meta.partial.is_pending() {
+        return HOLDS;
     }
+    sums::pseudo(frame).map_or(0, |pseudo| sums::l4(frame, pseudo))
 }
 
 /// Whether an outer checksum that does not hold will once the inner one is completed. Linux computes
@@ -153,46 +247,39 @@ fn holds_completed(frame: &Frame, outer: u16) -> bool {
     checksum::fold(u32::from(outer) + u32::from(!s) + u32::from(!p)) == HOLDS
 }
 
-/// Moves the frame's start to the inner IP header.
-#[inline]
+/// Moves the frame's start to the inner IP header; the family that is announced.
+#[inline(always)]
 fn strip(
     frame: &mut Frame,
     header_len: usize,
     popped: Popped,
     tunnel: &TunnelInfo,
-) -> Result<(), Reason> {
-    let outer = usize::from(frame.meta.l4) - frame.offset() + header_len + popped.header_len;
-    if !frame.pop(outer) {
-        return Err(HEADER);
-    }
+) -> Result<Family, Reason> {
+    let at = usize::from(frame.meta.l4) + header_len + popped.header_len;
     let (family, link) = match popped.strip {
         Strip::Ip(family) => (family, 0),
-        Strip::Ethernet => (inner_ethernet(frame.head(), tunnel.mac)?, ethernet::LEN),
+        Strip::Ethernet => {
+            let header = frame.bytes_at(at as u16).ok_or(HEADER)?;
+            (inner_ethernet(header, tunnel.mac)?, ethernet::LEN)
+        }
     };
-    frame.pop(link);
-    let version = frame.head().first().map(|byte| byte >> 4);
-    match (family, version) {
-        (Family::V4, Some(4)) | (Family::V6, Some(6)) => Ok(()),
-        _ => Err(INNER_TYPE),
+    match frame.pop(at + link - frame.offset()) {
+        true => Ok(family),
+        false => Err(HEADER),
     }
 }
 
-#[inline]
-fn inner_ethernet(bytes: &[u8], ours: Mac) -> Result<Family, Reason> {
-    let header: &[u8; ethernet::LEN] = bytes.first_chunk().ok_or(HEADER)?;
+#[inline(always)]
+fn inner_ethernet(header: &[u8; ethernet::LEN], ours: Mac) -> Result<Family, Reason> {
     let [a, b, c, d, e, f, ..] = *header;
-    if Mac([a, b, c, d, e, f]) != ours {
+    if Mac([a, b, c, d, e, f]).to_bits() != ours.to_bits() {
         return Err(INNER_MAC);
     }
-    match u16::from_be_bytes([header[12], header[13]]) {
-        ethernet::ethertype::IPV4 => Ok(Family::V4),
-        ethernet::ethertype::IPV6 => Ok(Family::V6),
-        _ => Err(INNER_TYPE),
-    }
+    Family::of_ethertype(u16::from_be_bytes([header[12], header[13]])).ok_or(INNER_TYPE)
 }
 
 /// Parses the inner packet, and lets it have what the underlay said about congestion.
-#[inline]
+#[inline(always)]
 fn enter(
     frame: &mut Frame,
     outer: &Outer<'_>,
@@ -200,21 +287,31 @@ fn enter(
     pool: &mut Pool,
 ) -> Result<(), Reason> {
     frame.meta.partial = Partial::NONE;
+    let at = frame.offset() as u16;
+    let [first, second] = *frame.bytes_at(at).ok_or(INNER_TYPE)?;
+    let inner = match (outer.family, first >> 4) {
+        (Family::V4, 4) => second,
+        (Family::V6, 6) => first << 4 | second >> 4,
+        _ => return Err(INNER_TYPE),
+    };
     parse_ip(frame, partial_sums, pool)?;
     if outer.sum != HOLDS && !holds_completed(frame, outer.sum) {
         return Err(OUTER_CHECKSUM);
     }
-    let is_v4 = frame.meta.packet.family() == Some(Family::V4);
-    let packet = frame.l3_mut();
-    let inner = match is_v4 {
-        true => packet.get(ipv4::field::TOS).copied().unwrap_or_default(),
-        false => ipv6::View::of_head(packet, usize::MAX).map_err(|_| HEADER)?.traffic_class(),
-    };
+    // Where both bytes are the same, so is what comes of them.
+    if outer.tos != inner {
+        mix_tos(frame, outer, inner)?;
+    }
+    Ok(())
+}
+
+#[inline(never)]
+fn mix_tos(frame: &mut Frame, outer: &Outer<'_>, inner: u8) -> Result<(), Reason> {
     let tos = outer.tunnel.decap_tos(outer.tos, inner).map_err(|_| ECN)?;
-    match is_v4 {
+    match outer.family {
         _ if tos == inner => {}
-        true => ipv4::set_tos(packet, tos),
-        false => ipv6::set_traffic_class(packet, tos),
+        Family::V4 => ipv4::set_tos(frame.l3_mut(), tos),
+        Family::V6 => ipv6::set_traffic_class(frame.l3_mut(), tos),
     }
     Ok(())
 }

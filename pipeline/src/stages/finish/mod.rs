@@ -12,6 +12,7 @@ mod tests;
 use super::Stage;
 use crate::cx::Cx;
 use crate::frame::{Batch, Frame, GsoKind};
+use crate::latest::Latest;
 use crate::snapshot::{Caps, Hop, Peer, PortInfo, Snapshot};
 use coalesce::Coalescer;
 use segment::{Shape, link_len};
@@ -32,33 +33,55 @@ pub struct Finish {
 impl Stage for Finish {
     fn process(&mut self, batch: &mut Batch, cx: &mut Cx<'_>) {
         let snapshot = cx.snapshot;
+        let mut ports = Latest::new();
         for i in batch.live() {
-            let meta = &batch[i].meta;
-            let id = meta.egress;
-            let Some(port) = snapshot.ports.get(id.index()) else {
+            let frame = &batch[i];
+            let id = frame.meta.egress;
+            let Some(port) = ports.get(id, || snapshot.ports.get(id.index())) else {
                 batch.drop(i, NO_PORT);
                 continue;
             };
-            if !fits(&batch[i], port) {
-                batch.drop(i, TOO_BIG);
-                continue;
+            if needs_nothing(frame, port) && frame.len() <= most(port) {
+                batch.emit(i, id);
+            } else {
+                self.mend(batch, i, port, cx);
             }
-            if meta.gso.kind != GsoKind::None && !takes(port.caps, meta.gso.kind) {
-                segment::segment(batch, i, id, port, peer(&batch[i], snapshot), cx);
-                continue;
-            }
-            if port.caps.coalesce && self.coalescer.offer(batch, i, id, cx) {
-                continue;
-            }
-            let frame = &mut batch[i];
-            let done = port.caps.checksum || sums::complete_inner(frame).is_some();
-            if !done || sums::complete_outer(frame, snapshot).is_none() {
-                batch.drop(i, OFFLOAD);
-                continue;
-            }
-            batch.emit(i, id);
         }
         self.coalescer.finish(batch);
+    }
+}
+
+/// Whether the frame may leave by the port as it is, if it is not too big.
+#[inline(always)]
+fn needs_nothing(frame: &Frame, port: &PortInfo) -> bool {
+    let meta = &frame.meta;
+    meta.gso.kind == GsoKind::None
+        && !port.caps.coalesce
+        && !meta.outer_sum
+        && (port.caps.checksum || !meta.partial.is_pending())
+}
+
+impl Finish {
+    /// Does what there is to do. Out of line: most frames of an uplink are fine.
+    #[inline(never)]
+    fn mend(&mut self, batch: &mut Batch, i: usize, port: &PortInfo, cx: &mut Cx<'_>) {
+        let (snapshot, meta) = (cx.snapshot, &batch[i].meta);
+        let (id, kind) = (meta.egress, meta.gso.kind);
+        if !fits(&batch[i], port) {
+            return batch.drop(i, TOO_BIG);
+        }
+        if kind != GsoKind::None && !takes(port.caps, kind) {
+            return segment::segment(batch, i, id, port, peer(&batch[i], snapshot), cx);
+        }
+        if port.caps.coalesce && self.coalescer.offer(batch, i, id, cx) {
+            return;
+        }
+        let frame = &mut batch[i];
+        let done = port.caps.checksum || sums::complete_inner(frame).is_some();
+        if !done || sums::complete_outer(frame, snapshot).is_none() {
+            return batch.drop(i, OFFLOAD);
+        }
+        batch.emit(i, id);
     }
 }
 
@@ -90,5 +113,11 @@ fn fits(frame: &Frame, port: &PortInfo) -> bool {
         // What is not a super-frame after all is the port's to refuse.
         _ => Shape::of(frame).map_or(0, |shape| shape.largest()),
     };
-    len <= port.mtu + link_len(port)
+    len <= most(port)
+}
+
+/// The longest frame that the port sends.
+#[inline]
+fn most(port: &PortInfo) -> usize {
+    port.mtu + link_len(port)
 }

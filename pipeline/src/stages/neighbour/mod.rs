@@ -6,7 +6,8 @@
 use super::{Stage, StageId, resolve};
 use crate::cx::Cx;
 use crate::frame::{Batch, Frame, Link};
-use crate::snapshot::{Hop, Snapshot};
+use crate::latest::Latest;
+use crate::snapshot::{Hop, NextHop, PortId, PortInfo, Snapshot};
 use crate::tables::neighbours::{self, Resolution};
 use encap::Family;
 use encap::wire::{Mac, ethernet};
@@ -48,10 +49,15 @@ struct Waiting {
 impl Stage for Neighbour {
     fn process(&mut self, batch: &mut Batch, cx: &mut Cx<'_>) {
         self.released.clear();
+        let mut known = Latest::new();
         for i in batch.live() {
-            // Without a link-layer address the packet goes as it is.
-            let Some(index) = station_of(&batch[i], cx.snapshot) else { continue };
-            self.address(batch, i, index, cx);
+            let meta = &batch[i].meta;
+            let (next_hop, egress) = (meta.next_hop, meta.egress);
+            match known.get((next_hop, egress), || self.header(next_hop, egress, cx)) {
+                Some(Header::None) => {}
+                Some(Header::Ethernet(addresses)) => push(batch, i, addresses),
+                None => self.ask(batch, i, cx),
+            }
         }
     }
 
@@ -94,7 +100,7 @@ fn settle(all: &mut Vec<Waiting>, at: usize, cx: &mut Cx<'_>) -> bool {
 /// What becomes of a frame that waits.
 fn judge(waiting: &Waiting, cx: &mut Cx<'_>) -> Judgement {
     let (snapshot, station) = (cx.snapshot, &waiting.entry);
-    let is_same = station_of(&waiting.frame, snapshot) == Some(waiting.station)
+    let is_same = station_of(waiting.frame.meta.next_hop, snapshot) == Some(waiting.station)
         && snapshot.neighbours.get(waiting.station).is_some_and(|now| Arc::ptr_eq(now, station));
     if !is_same {
         return Judgement::Drop(STALE);
@@ -112,10 +118,27 @@ fn judge(waiting: &Waiting, cx: &mut Cx<'_>) -> Judgement {
     }
 }
 
-/// The station that a frame is for; none on a link without addresses.
-#[inline(always)]
-fn station_of(frame: &Frame, snapshot: &Snapshot) -> Option<usize> {
-    match frame.meta.next_hop.hop() {
+/// What a frame gets for its way to the next hop.
+#[derive(Clone, Copy)]
+enum Header {
+    /// The port's frames have no link-layer header.
+    None,
+    /// One with these.
+    Ethernet(ethernet::Addresses),
+}
+
+impl Header {
+    fn new(dst: Mac, port: &PortInfo) -> Header {
+        match port.link {
+            Link::Ip => Header::None,
+            Link::Ethernet => Header::Ethernet(ethernet::Addresses::new(dst, port.mac)),
+        }
+    }
+}
+
+/// The station that a next hop leads to; none on a link without addresses.
+fn station_of(next_hop: NextHop, snapshot: &Snapshot) -> Option<usize> {
+    match next_hop.hop() {
         Hop::Neighbour(index) => Some(index),
         Hop::Peer(peer) => Some(snapshot.peers.get(peer).map_or(usize::MAX, |p| p.neighbour)),
         _ => None,
@@ -123,33 +146,48 @@ fn station_of(frame: &Frame, snapshot: &Snapshot) -> Option<usize> {
 }
 
 impl Neighbour {
-    #[inline(always)]
-    fn address(&mut self, batch: &mut Batch, i: usize, index: usize, cx: &mut Cx<'_>) {
-        let snapshot = cx.snapshot;
-        let Some(station) = snapshot.neighbours.get(index) else {
+    /// The header of all frames of a batch to a next hop by a port, when there is nothing to ask and
+    /// nobody to wait for.
+    #[inline(never)]
+    fn header(&self, next_hop: NextHop, egress: PortId, cx: &Cx<'_>) -> Option<Header> {
+        let Some(index) = station_of(next_hop, cx.snapshot) else { return Some(Header::None) };
+        let is_ahead = |waiting: &Waiting| waiting.station == index;
+        if self.waiting.iter().any(is_ahead) || self.released.contains(&index) {
+            return None;
+        }
+        let port = cx.snapshot.ports.get(egress.index())?;
+        Some(Header::new(cx.snapshot.neighbours.get(index)?.peek(cx.now)?, port))
+    }
+
+    /// Sends frame `i` to a station that must be asked first, whose MAC is in doubt, or for which others
+    /// wait.
+    #[inline(never)]
+    fn ask(&mut self, batch: &mut Batch, i: usize, cx: &mut Cx<'_>) {
+        let (snapshot, meta) = (cx.snapshot, &batch[i].meta);
+        let Some(index) = station_of(meta.next_hop, snapshot) else { return };
+        let port = snapshot.ports.get(meta.egress.index());
+        let Some((station, port)) = snapshot.neighbours.get(index).zip(port) else {
             return batch.drop(i, NO_NEIGHBOUR);
         };
-        match station.resolve(cx.now) {
-            Resolution::Known(mac) => self.pass(batch, i, index, mac, cx),
+        let mac = match station.resolve(cx.now) {
+            Resolution::Known(mac) => mac,
             Resolution::Probe(mac) => {
                 resolve::request(station, Some(mac), cx);
-                self.pass(batch, i, index, mac, cx);
+                mac
             }
             Resolution::Unknown { ask } => {
                 if ask {
                     resolve::request(station, None, cx);
                 }
-                self.hold(batch, i, index, station, cx.now);
+                return self.hold(batch, i, index, station, cx.now);
             }
+        };
+        if self.follow(index, cx) {
+            return cx.reinject(batch.take(i), StageId::Neighbour);
         }
-    }
-
-    #[inline(always)]
-    fn pass(&mut self, batch: &mut Batch, i: usize, station: usize, mac: Mac, cx: &mut Cx<'_>) {
-        if self.waiting.is_empty() && self.released.is_empty() || !self.follow(station, cx) {
-            return header(batch, i, mac, cx.snapshot);
+        if let Header::Ethernet(addresses) = Header::new(mac, port) {
+            push(batch, i, addresses);
         }
-        cx.reinject(batch.take(i), StageId::Neighbour);
     }
 
     /// Lets go of what waits for a station, which is known by now. Whether there was anything, in this
@@ -185,20 +223,14 @@ impl Neighbour {
     }
 }
 
+/// Puts a header in front, of the type of what stands there now: the outer packet, or the packet.
 #[inline(always)]
-fn header(batch: &mut Batch, i: usize, dst: Mac, snapshot: &Snapshot) {
+fn push(batch: &mut Batch, i: usize, addresses: ethernet::Addresses) {
     let frame = &mut batch[i];
-    let Some(port) = snapshot.ports.get(frame.meta.egress.index()) else {
-        return batch.drop(i, NO_NEIGHBOUR);
-    };
-    if port.link == Link::Ip {
-        return;
-    }
-    // What stands first now: the outer packet's family, or the packet's own.
-    let family = frame.head().first().map_or(0, |byte| byte >> 4);
-    let ethertype = if family == 6 { Family::V6 } else { Family::V4 }.ethertype();
+    let [first] = *frame.bytes_at(frame.offset() as u16).unwrap_or(&[0]);
+    let ethertype = if first >> 4 == 6 { Family::V6 } else { Family::V4 }.ethertype();
     match frame.push(ethernet::LEN).and_then(|room| room.first_chunk_mut::<{ ethernet::LEN }>()) {
-        Some(room) => ethernet::Header { dst, src: port.mac, ethertype }.emit(room),
+        Some(room) => addresses.emit(ethertype, room),
         None => batch.drop(i, HEADROOM),
     }
 }

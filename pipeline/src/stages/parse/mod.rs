@@ -12,9 +12,11 @@ pub(crate) use ip::parse_ip;
 use super::Stage;
 use crate::cx::Cx;
 use crate::drops::Reason;
-use crate::frame::{Batch, Frame, Link, Packet, Pool};
-use crate::snapshot::PortInfo;
-use encap::wire::{Mac, ethernet};
+use crate::frame::{Batch, Frame, Link, Mark, Packet, Pool};
+use crate::latest::Latest;
+use crate::snapshot::{PortInfo, Role};
+use encap::Family;
+use encap::wire::{Mac, ethernet, protocol};
 
 crate::drops! { Parse:
     TRUNCATED = "truncated", "the frame ends within a header";
@@ -34,35 +36,50 @@ pub struct Parse;
 
 impl Stage for Parse {
     fn process(&mut self, batch: &mut Batch, cx: &mut Cx<'_>) {
+        let mut ports = Latest::new();
         for i in batch.live() {
             let frame = &mut batch[i];
-            let Some(port) = cx.snapshot.ports.get(frame.meta.in_port.index()) else {
+            let id = frame.meta.in_port;
+            let Some(port) = ports.get(id, || cx.snapshot.ports.get(id.index())) else {
                 batch.drop(i, super::port::GONE);
                 continue;
             };
-            if let Err(reason) = parse(frame, port, cx.pool) {
-                batch.drop(i, reason);
+            match parse(frame, port, cx.pool) {
+                Ok(()) if port.role == Role::Uplink => batch.mark(i, Mark::Outer),
+                Ok(()) => mark_discovery(batch, i),
+                Err(reason) => batch.drop(i, reason),
             }
         }
     }
 }
 
-#[inline]
+/// Leaves a packet to the resolve stage if it may be one for it.
+#[inline(always)]
+pub(crate) fn mark_discovery(batch: &mut Batch, i: usize) {
+    let meta = &batch[i].meta;
+    if meta.packet == Packet::Arp || meta.protocol == protocol::ICMPV6 {
+        batch.mark(i, Mark::Discovery);
+    }
+}
+
+#[inline(always)]
 fn parse(frame: &mut Frame, port: &PortInfo, pool: &mut Pool) -> Result<(), Reason> {
     if port.link == Link::Ip {
         return parse_ip(frame, port.partial_sums, pool);
     }
-    let header: &[u8; ethernet::LEN] = frame.head().first_chunk().ok_or(TRUNCATED)?;
+    let at = frame.offset() as u16;
+    let header: &[u8; ethernet::LEN] = frame.bytes_at(at).ok_or(TRUNCATED)?;
     let [a, b, c, d, e, f, ..] = *header;
     let dst = Mac([a, b, c, d, e, f]);
-    if dst != port.mac && !dst.is_multicast() {
+    if dst.to_bits() != port.mac.to_bits() && !dst.is_multicast() {
         return Err(NOT_OURS);
     }
-    match u16::from_be_bytes([header[12], header[13]]) {
-        ethernet::ethertype::IPV4 | ethernet::ethertype::IPV6 => {
-            frame.pop(ethernet::LEN);
-            parse_ip(frame, port.partial_sums, pool)
-        }
+    let ethertype = u16::from_be_bytes([header[12], header[13]]);
+    if Family::of_ethertype(ethertype).is_some() {
+        frame.pop(ethernet::LEN);
+        return parse_ip(frame, port.partial_sums, pool);
+    }
+    match ethertype {
         ethernet::ethertype::ARP => {
             frame.meta.packet = Packet::Arp;
             frame.meta.l3 = (frame.offset() + ethernet::LEN) as u16;

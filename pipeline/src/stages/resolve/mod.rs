@@ -13,7 +13,7 @@ mod tests;
 use super::Stage;
 use crate::cx::Cx;
 use crate::drops::Reason;
-use crate::frame::{Batch, Frame, Gso, Link, Packet, Partial};
+use crate::frame::{Batch, Frame, Gso, Link, Mark, Packet, Partial};
 use crate::snapshot::{PortId, PortInfo, Role, Snapshot};
 use crate::tables::neighbours::Neighbour;
 use encap::wire::{Mac, ethernet, icmpv6, protocol};
@@ -33,7 +33,7 @@ pub struct Resolve;
 
 impl Stage for Resolve {
     fn process(&mut self, batch: &mut Batch, cx: &mut Cx<'_>) {
-        for i in batch.live() {
+        for i in batch.marked(Mark::Discovery) {
             let frame = &mut batch[i];
             let is_arp = frame.meta.packet == Packet::Arp;
             if !is_arp && !is_nd(frame) {

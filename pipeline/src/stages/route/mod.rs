@@ -9,7 +9,7 @@ mod tests;
 use super::Stage;
 use crate::cx::Cx;
 use crate::drops::Reason;
-use crate::frame::{BATCH_SIZE, Batch, Frame, NO_PEER};
+use crate::frame::{BATCH_SIZE, Batch, Frame, Live, NO_PEER};
 use crate::snapshot::{Hop, NextHop, PortId, Snapshot};
 use crate::tables::{Key, Lpm};
 use encap::Family;
@@ -45,37 +45,49 @@ struct Both<A> {
     sources: Lookups<A>,
 }
 
-/// Addresses to be looked up together, and the frames that they are of.
+/// Addresses to be looked up together, and the frames that they are of: of a run of frames with the
+/// same one, all.
 #[derive(Debug)]
 struct Lookups<A> {
     addresses: [A; BATCH_SIZE],
-    frames: [u8; BATCH_SIZE],
+    /// A bit for each frame of the batch.
+    frames: [u64; BATCH_SIZE],
     found: [u32; BATCH_SIZE],
     len: usize,
+    /// Where the frames of the last run came from.
+    origin: u32,
 }
 
 impl<A: Key> Lookups<A> {
     /// Of none yet; `any` address fills the places.
     fn new(any: A) -> Self {
         let (frames, found) = ([0; BATCH_SIZE], [0; BATCH_SIZE]);
-        Lookups { addresses: [any; BATCH_SIZE], frames, found, len: 0 }
+        Lookups { addresses: [any; BATCH_SIZE], frames, found, len: 0, origin: 0 }
     }
 
-    #[inline]
-    fn add(&mut self, frame: usize, address: A) {
+    /// Notes the address of a frame; what is found for it must not depend on more than `origin`.
+    #[inline(always)]
+    fn add(&mut self, frame: usize, address: A, origin: u32) {
+        let bit = 1 << (frame % BATCH_SIZE);
+        let last = self.len.wrapping_sub(1) % BATCH_SIZE;
+        if self.len > 0 && self.addresses[last] == address && self.origin == origin {
+            self.frames[last] |= bit;
+            return;
+        }
         let at = self.len % BATCH_SIZE;
         self.addresses[at] = address;
-        self.frames[at] = frame as u8;
+        self.frames[at] = bit;
+        self.origin = origin;
         self.len = at + 1;
     }
 
-    /// Looks all up; each frame with what was found for it.
+    /// Looks all up; what was found, with the frames that it is for.
     #[inline]
-    fn run(&mut self, table: &Lpm<A>) -> impl Iterator<Item = (usize, NextHop)> {
+    fn run(&mut self, table: &Lpm<A>) -> impl Iterator<Item = (NextHop, Live)> {
         let n = std::mem::take(&mut self.len);
         table.lookup_batch(&self.addresses[..n], &mut self.found[..n]);
-        let frames = self.frames[..n].iter().map(|&i| usize::from(i));
-        frames.zip(self.found[..n].iter().map(|&bits| NextHop::from_bits(bits)))
+        let frames = self.frames[..n].iter().map(|&bits| Live::new(bits));
+        self.found[..n].iter().map(|&bits| NextHop::from_bits(bits)).zip(frames)
     }
 }
 
@@ -86,13 +98,16 @@ impl<A: Key> Both<A> {
 
     #[inline]
     fn run(&mut self, table: &Lpm<A>, batch: &mut Batch, snapshot: &Snapshot) {
-        for (i, next_hop) in self.destinations.run(table) {
-            let meta = &mut batch[i].meta;
-            meta.next_hop = next_hop;
-            meta.egress = snapshot.egress(next_hop).unwrap_or(PortId::NONE);
+        for (next_hop, frames) in self.destinations.run(table) {
+            let egress = snapshot.egress(next_hop).unwrap_or(PortId::NONE);
+            for i in frames {
+                let meta = &mut batch[i].meta;
+                meta.next_hop = next_hop;
+                meta.egress = egress;
+            }
         }
-        for (i, back) in self.sources.run(table) {
-            check(batch, i, back, snapshot);
+        for (back, frames) in self.sources.run(table) {
+            frames.for_each(|i| check(batch, i, back, snapshot));
         }
     }
 }
@@ -120,31 +135,37 @@ impl Route {
     /// Notes what is to be looked up for a packet, unless no router forwards it.
     #[inline]
     fn take_v4(&mut self, i: usize, frame: &Frame, snapshot: &Snapshot) -> Result<(), Reason> {
-        let ip = frame.l3().first_chunk::<{ ipv4::LEN }>().ok_or(super::parse::TRUNCATED)?;
+        let ip = frame.bytes_at::<{ ipv4::LEN }>(frame.meta.l3).ok_or(super::parse::TRUNCATED)?;
         let (src, dst) = ipv4::addresses(ip);
         if is_odd4(src) || is_odd4(dst) {
             return Err(refusal4(src, dst));
         }
-        self.v4.destinations.add(i, dst);
+        self.v4.destinations.add(i, dst, 0);
         if needs_lookup(frame, src.into(), snapshot) {
-            self.v4.sources.add(i, src);
+            self.v4.sources.add(i, src, origin(frame));
         }
         Ok(())
     }
 
-    #[inline]
+    #[inline(never)]
     fn take_v6(&mut self, i: usize, frame: &Frame, snapshot: &Snapshot) -> Result<(), Reason> {
-        let ip = frame.l3().first_chunk::<{ ipv6::LEN }>().ok_or(super::parse::TRUNCATED)?;
+        let ip = frame.bytes_at::<{ ipv6::LEN }>(frame.meta.l3).ok_or(super::parse::TRUNCATED)?;
         let (src, dst) = ipv6::addresses(ip);
         if is_odd6(src) || is_odd6(dst) {
             refusal6(src, dst).map_or(Ok(()), Err)?;
         }
-        self.v6.destinations.add(i, dst);
+        self.v6.destinations.add(i, dst, 0);
         if needs_lookup(frame, src.into(), snapshot) {
-            self.v6.sources.add(i, src);
+            self.v6.sources.add(i, src, origin(frame));
         }
         Ok(())
     }
+}
+
+/// The port and the peer that a frame came from.
+#[inline]
+fn origin(frame: &Frame) -> u32 {
+    u32::from(frame.meta.in_port.0) << 16 | u32::from(frame.meta.peer)
 }
 
 /// Whether only the route back can tell if the frame may have this source.
@@ -174,10 +195,11 @@ fn check(batch: &mut Batch, i: usize, back: NextHop, snapshot: &Snapshot) {
 #[inline]
 fn is_odd4(address: Ipv4Addr) -> bool {
     let [first, ..] = address.octets();
-    first == 0 || first == 127 || first >= 224
+    first.wrapping_sub(1) >= 223 || first == 127
 }
 
 #[cold]
+#[inline(never)]
 fn refusal4(src: Ipv4Addr, dst: Ipv4Addr) -> Reason {
     match () {
         _ if dst.is_multicast() || dst.is_broadcast() => MULTICAST,
@@ -194,6 +216,7 @@ fn is_odd6(address: Ipv6Addr) -> bool {
 }
 
 #[cold]
+#[inline(never)]
 fn refusal6(src: Ipv6Addr, dst: Ipv6Addr) -> Option<Reason> {
     let is_local = |a: Ipv6Addr| a.is_loopback() || a.is_unspecified();
     match () {

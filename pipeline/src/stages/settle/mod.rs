@@ -13,12 +13,10 @@ crate::drops! { Settle:
 /// Carries the verdicts out: frames to their ports' queues, dropped ones counted and freed. `batch`
 /// is empty afterwards.
 pub fn settle(batch: &mut Batch, cx: &mut Cx<'_>) {
-    for frame in batch.drain() {
-        match frame.meta.verdict {
-            Verdict::Emit(port) => cx.send(frame, port),
-            Verdict::Drop(reason) => cx.discard(frame, reason),
-            Verdict::Continue => cx.discard(frame, UNDECIDED),
-            Verdict::Taken => {}
-        }
-    }
+    batch.drain_runs(|verdict, run| match verdict {
+        Verdict::Emit(port) => cx.send_run(run, port),
+        Verdict::Drop(reason) => run.for_each(|frame| cx.discard(frame, reason)),
+        Verdict::Continue => run.for_each(|frame| cx.discard(frame, UNDECIDED)),
+        Verdict::Taken => {}
+    });
 }

@@ -62,13 +62,13 @@ type Refusal = (Reason, Option<Why>);
 fn pass(frame: &mut Frame) -> Result<(), Refusal> {
     const GONE: Refusal = (EXPIRED, Some(Why::Expired));
     if frame.meta.packet.family() == Some(Family::V4) {
-        let header: &mut [u8; ipv4::LEN] = frame.l3_mut().first_chunk_mut().ok_or(GONE)?;
+        let header: &mut [u8; ipv4::LEN] = frame.bytes_at_mut(frame.meta.l3).ok_or(GONE)?;
         if header[ipv4::field::TTL] <= 1 {
             return Err(GONE);
         }
         ipv4::decrement_ttl(header);
     } else {
-        let header: &mut [u8; ipv6::LEN] = frame.l3_mut().first_chunk_mut().ok_or(GONE)?;
+        let header: &mut [u8; ipv6::LEN] = frame.bytes_at_mut(frame.meta.l3).ok_or(GONE)?;
         if header[ipv6::field::HOP_LIMIT] <= 1 {
             return Err(GONE);
         }

@@ -6,8 +6,8 @@ use super::Stage;
 use crate::cx::Cx;
 use crate::drops::Reason;
 use crate::frame::{Batch, Frame};
-use crate::snapshot::{Hop, Peer};
-use encap::wire::{ipv4, ipv6};
+use crate::latest::Latest;
+use crate::snapshot::{Hop, NextHop, Peer, Snapshot};
 use encap::{Family, Inner};
 
 crate::drops! { Tunnel:
@@ -21,11 +21,13 @@ pub struct Tunnel;
 
 impl Stage for Tunnel {
     fn process(&mut self, batch: &mut Batch, cx: &mut Cx<'_>) {
+        let mut peers = Latest::new();
         for i in batch.live() {
             let frame = &mut batch[i];
-            let Hop::Peer(index) = frame.meta.next_hop.hop() else { continue };
-            let result = match cx.snapshot.peers.get(index) {
-                Some(peer) => push(frame, peer),
+            let next_hop = frame.meta.next_hop;
+            let result = match peers.get(next_hop, || peer(next_hop, cx.snapshot)) {
+                Some(Way::Tunnel(peer)) => push(frame, peer),
+                Some(Way::Bare) => continue,
                 None => Err(NO_PEER),
             };
             if let Err(reason) = result {
@@ -35,26 +37,32 @@ impl Stage for Tunnel {
     }
 }
 
-#[inline]
-fn push(frame: &mut Frame, peer: &Peer) -> Result<(), Reason> {
-    let packet = frame.l3();
-    let (family, tos) = match frame.meta.packet.family() {
-        Some(Family::V6) => (Family::V6, packet.first_chunk().map(traffic_class)),
-        _ => (Family::V4, packet.get(ipv4::field::TOS).copied()),
-    };
-    let inner = Inner {
-        family,
-        len: frame.len(),
-        tos: tos.unwrap_or_default(),
-        flow_hash: frame.meta.hash,
-    };
-    let room = frame.push(peer.encap.overhead()).ok_or(HEADROOM)?;
-    peer.encap.push(room, &inner);
-    frame.meta.outer = frame.offset() as u16;
-    Ok(())
+/// What a next hop asks of this stage.
+#[derive(Clone, Copy)]
+enum Way<'a> {
+    Tunnel(&'a Peer),
+    Bare,
+}
+
+fn peer(next_hop: NextHop, snapshot: &Snapshot) -> Option<Way<'_>> {
+    match next_hop.hop() {
+        Hop::Peer(index) => snapshot.peers.get(index).map(Way::Tunnel),
+        _ => Some(Way::Bare),
+    }
 }
 
 #[inline]
-fn traffic_class(header: &[u8; ipv6::LEN]) -> u8 {
-    header[0] << 4 | header[1] >> 4
+fn push(frame: &mut Frame, peer: &Peer) -> Result<(), Reason> {
+    // Both versions have it within the first two bytes.
+    let [first, second] = *frame.bytes_at(frame.meta.l3).unwrap_or(&[0; 2]);
+    let (family, tos) = match frame.meta.packet.family() {
+        Some(Family::V6) => (Family::V6, first << 4 | second >> 4),
+        _ => (Family::V4, second),
+    };
+    let inner = Inner { family, len: frame.len(), tos, flow_hash: frame.meta.hash };
+    let room = frame.push(peer.encap.overhead()).ok_or(HEADROOM)?;
+    peer.encap.push(room, &inner);
+    frame.meta.outer = frame.offset() as u16;
+    frame.meta.outer_sum = peer.encap.checksum_offset().is_some();
+    Ok(())
 }
