@@ -8,7 +8,7 @@ use cableway::io::tun::{Kind, Tun, TunConfig, TunError};
 use io::{Netns, Worker, needs_root, until};
 use pipeline::frame::{Batch, Frame, GsoKind, HEADROOM, Link, Partial};
 use pipeline::snapshot::PortId;
-use pipeline::stages::port::REFUSED;
+use pipeline::stages::port::{NO_MEMORY, REFUSED};
 use std::collections::VecDeque;
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -142,6 +142,37 @@ fn what_the_kernel_refuses_is_counted() {
     assert_eq!(worker.drops(REFUSED), 3);
     assert!(queue.is_empty());
 
+    tun.close(&mut worker.cx(0));
+    worker.assert_all_chunks_are_back();
+}
+
+#[test]
+fn a_frame_that_no_memory_is_left_for_is_counted() {
+    needs_root();
+    let pod = Netns::new();
+    let jumbo = TunConfig { mtu: 9000, ..config(&pod, Kind::Tun, "eth0") };
+    let mut tun = Tun::create(&jumbo).unwrap().remove(0);
+    pod.up("eth0", "10.9.0.1/24");
+    let socket = pod.within(|| UdpSocket::bind("10.9.0.1:0").unwrap());
+    let mut worker = Worker::new(64);
+    let mut taken: Vec<_> = (0..62).map(|_| worker.pool.alloc().unwrap()).collect();
+    let mut batch = Batch::new();
+    worker.rx(&mut tun, &mut batch); // what IPv6 said when the device went up
+    batch.drain().for_each(|frame| frame.free(&mut worker.pool));
+    let before = worker.drops(NO_MEMORY);
+
+    // Five chunks long, and there are two.
+    socket.send_to(&[0x5a; 8000], "10.9.0.2:9").unwrap();
+    worker.rx(&mut tun, &mut batch);
+    assert_eq!((worker.drops(NO_MEMORY), batch.len()), (before + 1, 0));
+
+    taken.drain(..).for_each(|chunk| worker.pool.free(chunk));
+    socket.send_to(&[0x5a; 8000], "10.9.0.2:9").unwrap();
+    worker.rx(&mut tun, &mut batch);
+    assert_eq!(
+        batch.drain().map(|frame| (frame.len(), frame.free(&mut worker.pool)).0).max(),
+        Some(8028)
+    );
     tun.close(&mut worker.cx(0));
     worker.assert_all_chunks_are_back();
 }
