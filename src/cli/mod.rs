@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 the thing asked for failed, 2 wrong usage.
 
 pub mod check;
+pub mod cleanup;
 pub mod edit;
 pub mod lab;
 pub mod run;
@@ -25,6 +26,7 @@ pub struct Cli {
 enum Command {
     Run(Box<run::Args>),
     Check(check::Args),
+    Cleanup(cleanup::Args),
     Add(edit::Add),
     Del(edit::Del),
     Apply(edit::Apply),
@@ -39,6 +41,7 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => finish(run::run(*args)),
         Command::Check(args) => check::run(&args),
+        Command::Cleanup(args) => finish(cleanup::run(&args)),
         Command::Add(args) => finish(args.run()),
         Command::Del(args) => finish(args.run()),
         Command::Apply(args) => finish(args.run()),

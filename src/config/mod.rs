@@ -161,6 +161,12 @@ pub struct Gateway {
     /// The MAC behind them; derived from the node's name when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mac: Option<Mac>,
+    /// The overlay's prefixes. When there are any, pods' packets to other destinations that are
+    /// routed to a port of the node itself get an address of the node, by nftables, and the kernel
+    /// forwards them. What stays within these prefixes keeps its source, and is unreachable where
+    /// it is behind no port or peer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub masquerade: Vec<Prefix>,
 }
 
 impl Config {
@@ -204,7 +210,8 @@ impl Default for Gateway {
             IpAddr::V4(Ipv4Addr::new(169, 254, 1, 1)),
             IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1)),
         ];
-        Self { addresses: addresses.map(Unicast::constant).to_vec(), mac: None }
+        let addresses = addresses.map(Unicast::constant).to_vec();
+        Self { addresses, mac: None, masquerade: Vec::new() }
     }
 }
 

@@ -126,6 +126,26 @@ impl<'c, A: Author> Sense<'_, 'c, A> {
         let items = items.map(|(i, address)| (address.ip(), path.clone().index(i)));
         self.unique(items, |ip| (format!("{ip} is there twice"), "each address once"));
         self.station(gateway.mac, at("gateway").key("mac"));
+        self.masquerade();
+    }
+
+    /// Replies find their way back only by a port of the node itself that the prefix is routed to.
+    fn masquerade(&mut self) {
+        let config = self.config;
+        if self.author.is_faulty("port") {
+            return;
+        }
+        let own = config.port.iter().filter(|port| port.netns.is_none());
+        let routes: Vec<IpNet> = own.flat_map(Port::effective_routes).collect();
+        for (i, prefix) in config.gateway.masquerade.iter().enumerate() {
+            if !routes.iter().any(|route| route.contains(&prefix.net())) {
+                let message = format!(
+                    "the node has no route to {prefix}, so replies would not reach the pods; expected \
+                     it among the `routes` of a port without `netns`"
+                );
+                self.fault(at("gateway").key("masquerade").index(i), message);
+            }
+        }
     }
 
     /// A MAC that must be a station's.

@@ -14,9 +14,10 @@
 use super::desired::Desired;
 use super::devices::PortError;
 use super::management::{self, Socket, SocketError};
-use super::netlink::NetlinkError;
+use super::netlink::{Netlink, NetlinkError};
 use super::node::Node;
 use super::orders::{self, Editor, Orders};
+use super::outside::OutsideError;
 use super::privilege::{self, PrivilegeError};
 use super::reserve::ReserveError;
 use super::underlay::UnderlayError;
@@ -49,6 +50,8 @@ pub enum DaemonError {
     #[error(transparent)]
     Reserve(#[from] ReserveError),
     #[error(transparent)]
+    Outside(#[from] OutsideError),
+    #[error(transparent)]
     Worker(#[from] WorkerError),
     #[error("{doing}: {source}")]
     Io { doing: &'static str, source: io::Error },
@@ -66,23 +69,37 @@ pub fn run(config: Config, file: &Path) -> Result<(), DaemonError> {
         let queue = orders::queue(file);
         let (editor, mut orders) =
             queue.map_err(|source| DaemonError::Io { doing: "catching signals", source })?;
-        let mut undo = Undo::default();
-        let result = serve(config, &mut undo, editor, &mut orders).await;
+        privilege::check()?;
+        // Until all is undone it keeps others out.
+        let socket = Socket::bind(&config.node)?;
+        let mut undo = mend(socket.path()).await?;
+        let result = serve(config, &socket, &mut undo, editor, &mut orders).await;
         undo.unwind().await;
         result
     })
+}
+
+/// Undoes what a killed daemon left with that management socket; a list of what is to be undone for
+/// us.
+async fn mend(socket: &Path) -> Result<Undo, DaemonError> {
+    let netlink = Netlink::connect(None)?;
+    let left = Undo::left(socket, &netlink).await?;
+    if !left.is_empty() {
+        tracing::info!("undoing what a killed daemon left");
+        left.unwind().await;
+    }
+    Ok(Undo::left(socket, &netlink).await?)
 }
 
 /// A start takes a moment and is not interrupted: a signal that comes meanwhile ends the daemon
 /// after it.
 async fn serve(
     config: Config,
+    socket: &Socket,
     undo: &mut Undo,
     editor: Editor,
     orders: &mut Orders,
 ) -> Result<(), DaemonError> {
-    privilege::check()?;
-    let socket = Socket::bind(&config.node)?;
     let mut node = Node::start(Desired::new(config), undo).await?;
     let state = node.state();
     let watched = state.clone();
@@ -95,7 +112,7 @@ async fn serve(
         socket.path().display()
     );
     tokio::select! {
-        result = management::serve(&socket, state, editor) => {
+        result = management::serve(socket, state, editor) => {
             let doing = "serving the management socket";
             result.map_err(|source| DaemonError::Io { doing, source })
         }

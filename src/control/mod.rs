@@ -13,15 +13,18 @@
 
 pub mod apply;
 pub mod build;
+pub mod cleanup;
 pub mod daemon;
 pub mod desired;
 pub mod devices;
 pub mod follow;
+pub mod left;
 pub mod management;
 pub mod netlink;
 pub mod node;
 pub mod numbers;
 pub mod orders;
+pub mod outside;
 pub mod privilege;
 pub mod report;
 pub mod reserve;

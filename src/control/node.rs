@@ -6,6 +6,7 @@ use super::desired::Desired;
 use super::devices;
 use super::netlink::{Events, Netlink};
 use super::numbers::Numbers;
+use super::outside;
 use super::reserve::Reserved;
 use super::routes::{Hops, RouteTables};
 use super::state::{PortFacts, State};
@@ -90,6 +91,7 @@ impl Node {
         let mut ports = Ports::default();
         ports.open_uplinks(config, &underlay, &umem)?;
         ports.open_ports(config, &umem, undo).await?;
+        outside::open(config, undo).await?;
         let (mut facts, now) = (ports.facts, Instant::now());
         facts.ways = ways;
         let mut numbers = AllNumbers {

@@ -1,7 +1,7 @@
 //! Where the overlay's prefixes lead: from what is desired, and from the numbers that things have.
 
 use super::desired::Desired;
-use crate::config::Via;
+use crate::config::{Prefix, Via};
 use ipnet::IpNet;
 use pipeline::frame::Link;
 use pipeline::snapshot::{Hop, NextHop, PortId, Role, Snapshot};
@@ -66,6 +66,12 @@ impl<'a> Hops<'a> {
 
     /// From the least to the most particular: of two for one prefix the last one stays.
     fn imply(&mut self) {
+        // What is behind nobody does not go round between the node's stack and us.
+        for net in self.desired.base().gateway.masquerade.iter().map(Prefix::net) {
+            if !self.desired.routes().contains_key(&net) {
+                self.implied.insert(net, Hop::Unreachable);
+            }
+        }
         for (name, entry) in self.desired.peers() {
             let hop = self.peers.get(name.as_str()).map_or(Hop::None, |&slot| Hop::Peer(slot));
             self.implied.extend(entry.value.subnets.iter().map(|net| (net.net(), hop)));

@@ -2,28 +2,103 @@
 //! start fails half-way.
 //!
 //! What the kernel ties to a descriptor (TUN devices, XDP programs, sockets) needs no entry here:
-//! it goes with the workers and with the process.
+//! it goes with the workers and with the process. What outlives the process without a mark of ours
+//! is written down, for those who come after a daemon that was killed; see [`left`](super::left).
 
-use super::netlink::Netlink;
+use super::left::{Left, LeftFile};
+use super::netlink::{Netlink, NetlinkError};
+use super::outside::setting::{ROOT, Setting};
+use super::outside::table;
 use super::workers::Workers;
 use pipeline::snapshot::PortId;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 /// The list of what to undo.
 #[derive(Default)]
 pub struct Undo {
     steps: Vec<Step>,
+    /// Where it is written down, if it is.
+    file: Option<LeftFile>,
 }
 
 enum Step {
     Link { netlink: Netlink, index: u32 },
     Neighbour { netlink: Netlink, link: u32, address: IpAddr },
+    Setting(Setting),
+    Table,
     Workers(Arc<Workers>),
     Port { id: PortId, undo: Undo },
 }
 
 impl Undo {
+    /// What a killed daemon left that had the management socket at `socket`, and is to be undone.
+    /// From now on it is written down there.
+    ///
+    /// # Errors
+    /// When the kernel can't be asked.
+    pub async fn left(socket: &Path, netlink: &Netlink) -> Result<Undo, NetlinkError> {
+        let (file, left) = LeftFile::open(socket);
+        let mut undo = Undo { steps: Vec::new(), file: Some(file) };
+        let known =
+            if left.neighbours.is_empty() { Vec::new() } else { netlink.neighbours().await? };
+        for (link, address) in left.neighbours {
+            // To say of one that is gone that it is an ordinary one would make it anew.
+            if known.iter().any(|there| there.link == link && there.address == address) {
+                undo.neighbour(netlink, link, address);
+            }
+        }
+        if left.table {
+            undo.table();
+        }
+        left.settings.into_iter().for_each(|setting| undo.setting(setting));
+        Ok(undo)
+    }
+
+    /// Whether there is nothing to undo.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// What there is to undo that would outlive us, in words.
+    pub fn describe(&self) -> Vec<String> {
+        let words = self.steps.iter().filter_map(|step| match step {
+            Step::Neighbour { address, .. } => Some(format!("keeping {address} resolved")),
+            Step::Setting(Setting { name, was, ours: Some(ours) }) => {
+                Some(format!("setting {} = {ours}; it is {was} again", name.display()))
+            }
+            Step::Table => Some("nftables table inet cableway".to_owned()),
+            _ => None,
+        });
+        words.collect()
+    }
+
+    /// Writes down what would be left if we were killed: before a step is taken.
+    pub fn save(&mut self) {
+        let Some(file) = &mut self.file else { return };
+        let mut left = Left::default();
+        for step in &self.steps {
+            match step {
+                Step::Neighbour { link, address, .. } => left.neighbours.push((*link, *address)),
+                Step::Setting(setting) => left.settings.push(setting.clone()),
+                Step::Table => left.table = true,
+                Step::Link { .. } | Step::Workers(_) | Step::Port { .. } => {}
+            }
+        }
+        file.write(left);
+    }
+
+    /// A setting of the kernel is changed: put it back.
+    pub fn setting(&mut self, setting: Setting) {
+        self.steps.push(Step::Setting(setting));
+    }
+
+    /// The nftables table is made: remove it.
+    pub fn table(&mut self) {
+        self.steps.push(Step::Table);
+    }
+
     /// A device was made: remove it.
     pub fn link(&mut self, netlink: &Netlink, index: u32) {
         self.steps.push(Step::Link { netlink: netlink.clone(), index });
@@ -72,6 +147,10 @@ impl Undo {
                 Step::Neighbour { netlink, link, address } => {
                     netlink.release_neighbour(link, address).await.map_err(|e| e.to_string())
                 }
+                Step::Setting(setting) => setting
+                    .put_back(Path::new(ROOT))
+                    .map_err(|e| format!("putting {} back: {e}", setting.name.display())),
+                Step::Table => table::remove().await.map_err(|e| e.to_string()),
                 Step::Workers(workers) => workers.stop().map_err(|e| e.to_string()),
                 Step::Port { undo, .. } => {
                     Box::pin(undo.unwind()).await;
@@ -81,6 +160,9 @@ impl Undo {
             if let Err(error) = result {
                 tracing::warn!("while stopping: {error}");
             }
+        }
+        if let Some(file) = self.file {
+            file.remove();
         }
     }
 }

@@ -213,12 +213,14 @@ fn fixed_sections(old: &Config, new: &Config) -> Vec<Fixed> {
         ("uplink", old.uplink != new.uplink),
         ("tunnel", old.tunnel != new.tunnel),
         ("gateway.mac", old.gateway.mac != new.gateway.mac),
+        ("gateway.masquerade", old.gateway.masquerade != new.gateway.masquerade),
     ];
     let changed = sections.into_iter().filter(|(_, changed)| *changed);
     let fixed = changed.map(|(section, _)| {
         let name = match section {
             "uplink" => "`[[uplink]]`".to_owned(),
             "gateway.mac" => "`mac` of `[gateway]`".to_owned(),
+            "gateway.masquerade" => "`masquerade` of `[gateway]`".to_owned(),
             section => format!("`[{section}]`"),
         };
         let message = format!(

@@ -171,6 +171,9 @@ async fn open(
         Kind::AfXdp => veth::open(config, port, netns.as_deref(), umem, undo).await?,
     };
     sysctl::quieten(netns.as_deref(), device, port.kind);
+    if netns.is_none() {
+        sysctl::trust(device);
+    }
     let gateways: Vec<_> = config.gateway.addresses.iter().map(|own| own.ip()).collect();
     Settings::of(port, &gateways).set_up(device, &there).await?;
     let about = PortFacts {

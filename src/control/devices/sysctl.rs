@@ -17,6 +17,15 @@ pub(super) fn quieten(netns: Option<&Path>, device: &str, kind: Kind) {
     set(netns, device, &settings);
 }
 
+/// Lets the kernel take from the node's own port what it would send to elsewhere: the router has
+/// judged the sources already.
+pub(super) fn trust(device: &str) {
+    let file = Path::new("/proc/sys/net/ipv4/conf").join(device).join("rp_filter");
+    if let Err(error) = fs::write(file, "2") {
+        tracing::warn!("setting rp_filter of {device}: {error}");
+    }
+}
+
 /// Sets IPv6 settings of a device. They are niceties: where `/proc/sys` can't be written the daemon
 /// works all the same, and without IPv6 there is nothing to set.
 pub(super) fn set(netns: Option<&Path>, device: &str, settings: &[(&str, &str)]) {

@@ -78,6 +78,19 @@ impl Socket {
     /// When another daemon answers there, or the file can't be made.
     pub fn bind(node: &Node) -> Result<Socket, SocketError> {
         let path = node.socket.as_path();
+        let group = node.socket_group.as_deref().map(|name| group(path, name)).transpose()?;
+        Socket::open(path, Mode::from_raw_mode(node.socket_mode.bits()), group)
+    }
+
+    /// Keeps daemons away that would listen there, for as long as the socket lives.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub fn hold(path: &Path) -> Result<Socket, SocketError> {
+        Socket::open(path, Mode::RUSR | Mode::WUSR, None)
+    }
+
+    fn open(path: &Path, mode: Mode, group: Option<Gid>) -> Result<Socket, SocketError> {
         let fail = |doing, source| SocketError::Io { path: path.to_owned(), doing, source };
         let parent = match path.parent() {
             Some(parent) if parent != Path::new("") => parent,
@@ -91,8 +104,6 @@ impl Socket {
         flock(&lock, FlockOperation::LockExclusive)
             .map_err(|e| fail("locking its directory", e.into()))?;
         remove_stale(path)?;
-        let mode = Mode::from_raw_mode(node.socket_mode.bits());
-        let group = node.socket_group.as_deref().map(|name| group(path, name)).transpose()?;
         let listener = listen(path, mode, group).map_err(|e| fail("listening", e))?;
         let file = fs::symlink_metadata(path).map_err(|e| fail("looking at it", e))?;
         let identity = (file.dev(), file.ino());

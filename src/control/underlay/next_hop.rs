@@ -36,6 +36,7 @@ impl Underlay {
             }
         }
         self.release(&needed, undo).await;
+        undo.save();
         Ok(self.unresolved(snapshot))
     }
 
