@@ -27,7 +27,7 @@ pub trait Port: Send {
 
     /// Adds frames that have arrived to `batch`, at most [`Batch::room`]; never waits. Frames that it
     /// must refuse it counts with [`PortCx::refuse`]. Returns whether there may be more; if not, what
-    /// comes later makes it [ready](Self::readiness) anew. An error means that the device is gone.
+    /// comes later makes it [ready](Self::readiness) anew; `true` and no frame says that it lacks chunks. An error means that the device is gone.
     fn rx(&mut self, batch: &mut Batch, cx: &mut PortCx<'_>) -> io::Result<bool>;
 
     /// Sends from the front of `queue`; never waits. What does not fit now stays in it; what can never

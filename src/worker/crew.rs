@@ -161,10 +161,10 @@ impl Crew {
     /// # Errors
     /// What ended a worker earlier, if something did, or that it hangs: then it is left behind.
     pub fn stop(mut self) -> io::Result<()> {
+        let start = Instant::now();
         // First all cease to hand over, then each takes over what is left.
         for command in [|| Command::Close, || Command::Stop] {
             self.workers.iter_mut().for_each(|worker| worker.tell(command()));
-            let start = Instant::now();
             while !self.has_obeyed() && start.elapsed() < PATIENCE {
                 std::thread::sleep(Duration::from_micros(200));
             }

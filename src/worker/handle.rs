@@ -100,13 +100,18 @@ impl Handle {
             next_tick: 0,
             next_settle: 0,
             first: 0,
+            starving: false,
         };
         let (ready, pinned) = mpsc::channel();
         let name = core.map_or_else(|| "cableway".to_owned(), |core| format!("cableway-{core}"));
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             let is_pinned = core.is_none_or(pin);
             let _ = ready.send(is_pinned);
-            if is_pinned { super::run(worker, inside, pace) } else { Ok(()) }
+            let result = if is_pinned { super::run(worker, inside, pace) } else { Ok(()) };
+            if let Err(error) = &result {
+                tracing::error!("the worker on core {}: {error}", core.unwrap_or_default());
+            }
+            result
         })?;
         match pinned.recv() {
             Ok(true) => {}

@@ -67,6 +67,8 @@ pub(crate) struct Worker {
     next_settle: u64,
     /// Where the next turn begins to receive, so that no port is always first.
     first: usize,
+    /// Whether a port had something for us in this turn, and no chunk to put it into.
+    starving: bool,
 }
 
 /// A port that this worker owns.
@@ -110,6 +112,7 @@ impl Worker {
     /// Receives from every port that is ready, in batches, and runs the stages over each.
     fn receive(&mut self, snapshot: &Snapshot) -> usize {
         let (mut total, mut next_first) = (0, None);
+        self.starving = false;
         for range in [self.first..self.ready.end(), 0..self.first] {
             let mut at = range.start;
             while let Some(key) = self.ready.next(at..range.end) {
@@ -150,6 +153,7 @@ impl Worker {
             slot.stats.rx_bytes.add(bytes as u64);
             slot.heard = self.now;
         }
+        self.starving |= more && n == 0;
         let warm = slot.port.is_memory() && self.now - slot.heard < WARM;
         if !more && !warm && slot.port.readiness().is_some() {
             self.ready.clear(key);
@@ -273,7 +277,7 @@ impl Worker {
     /// Whether something waits that only time or another turn can move.
     fn is_waiting(&self) -> bool {
         let frames = |slot: &Slot| slot.port.pending() == Pending::Frames;
-        self.pipeline.held() > 0 || self.ports.iter().flatten().any(frames)
+        self.starving || self.pipeline.held() > 0 || self.ports.iter().flatten().any(frames)
     }
 }
 

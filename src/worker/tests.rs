@@ -5,10 +5,14 @@ use super::*;
 use crate::io::mem::{MemPort, Wire};
 use arc_swap::ArcSwap;
 use etherparse::PacketBuilder;
-use pipeline::frame::{Link, Memory};
+use pipeline::frame::{Frame, Link, Memory};
 use pipeline::snapshot::Caps;
 use pipeline::stages::{parse, port};
 use pipeline::testing::{A1, A1_MAC, A2, MACS, TUN, VETH, World};
+use std::collections::VecDeque;
+use std::io::{PipeReader, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Long enough for any machine; nothing waits that long unless it is broken.
@@ -233,4 +237,65 @@ fn a_core_that_is_not_there_is_named() {
     };
     assert_eq!(core, Some(4096));
     assert!(error.to_string().contains("core 4096"), "{error}");
+}
+
+/// A port that says that there is more and that there is no chunk for it must be asked again, although
+/// nothing makes it ready.
+#[test]
+fn a_port_that_lacks_chunks_is_asked_again() {
+    let plan =
+        Plan { memory: Memory::new(64, false).unwrap(), ..plan(vec![None], Mode::Interrupt) };
+    let mut crew = Crew::start(&plan).map_err(|(_, error)| error).unwrap();
+    let mut pool = Pool::new(plan.memory);
+    let chunks: Vec<_> = std::iter::from_fn(|| pool.alloc()).collect();
+    let (device, mut far) = io::pipe().unwrap();
+    let port = Hungry { device, eaten: Arc::default() };
+    let eaten = port.eaten.clone();
+    crew.add(VETH, vec![queue(0, Box::new(port))]).unwrap();
+    far.write_all(b"x").unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(!eaten.load(Ordering::Relaxed));
+    chunks.into_iter().for_each(|chunk| pool.free(chunk));
+    drop(pool);
+    let start = Instant::now();
+    while !eaten.load(Ordering::Relaxed) {
+        assert!(start.elapsed() < PATIENCE, "the port was not asked again");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    crew.stop().unwrap();
+}
+
+/// Has something for whoever brings a chunk, and tells of it once.
+struct Hungry {
+    device: PipeReader,
+    eaten: Arc<AtomicBool>,
+}
+
+impl Port for Hungry {
+    fn link(&self) -> Link {
+        Link::Ip
+    }
+
+    fn caps(&self) -> Caps {
+        Caps::default()
+    }
+
+    fn rx(&mut self, _: &mut Batch, cx: &mut PortCx<'_>) -> io::Result<bool> {
+        let Some(chunk) = cx.pool.alloc() else { return Ok(true) };
+        cx.pool.free(chunk);
+        self.eaten.store(true, Ordering::Relaxed);
+        Ok(false)
+    }
+
+    fn tx(&mut self, _: &mut VecDeque<Frame>, _: &mut PortCx<'_>) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    fn readiness(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.device.as_fd())
+    }
+
+    fn describe(&self) -> String {
+        "hungry".to_owned()
+    }
 }

@@ -159,7 +159,8 @@ impl Socket {
         }
         self.rx.release();
         self.refill(cx.pool);
-        more
+        // Without a chunk nothing comes, and nobody would tell that there are chunks again.
+        more || self.fill.used() == 0
     }
 
     /// Tops the fill ring up.

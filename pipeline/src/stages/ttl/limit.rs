@@ -3,7 +3,7 @@
 
 use crate::snapshot::PortId;
 
-/// Errors a second for each port.
+/// Errors a second for each port, and each worker that it has frames from.
 const RATE: u64 = 100;
 /// Errors at once for each port.
 const BURST: u64 = 50;
