@@ -38,7 +38,8 @@ fn pods_come_and_go_by_command_and_others_notice_nothing() {
     let (mut a, mut b) = two.start("eth0", "192.168.70.1", "192.168.70.2");
     let before = a.must("dump");
     let stream = two.stream();
-    for round in 0..2 {
+    let mut held = Vec::new();
+    for round in 0..3 {
         for (n, (kind, pod)) in (10..).zip(&pods) {
             let netns = &pod.name;
             let words = format!(
@@ -66,7 +67,9 @@ fn pods_come_and_go_by_command_and_others_notice_nothing() {
         }
         a.must(&format!("apply {}", a.file("before.toml").display()));
         assert_eq!(names(&a), ["eth0", "a1"]);
+        held.push(std::fs::read_dir(format!("/proc/{}/fd", a.pid())).unwrap().count());
     }
+    assert!(held[2] <= held[0] + 2, "descriptors stay open: {held:?}");
     assert_eq!(stream.finish(), 0, "datagrams lost through a port that did not change");
     wait_for("frames to add up", || a.get::<Drops>("/v1/show/drops").conservation.balanced);
     finish([&mut a, &mut b]);

@@ -7,10 +7,10 @@
 
 use super::build::{self, DeviceFacts, OpenPort, Way};
 use super::daemon::DaemonError;
-use super::desired::Desired;
-use super::desired::plan::{self, Adjustment, Fixed, Plan};
+use super::desired::plan::{Adjustment, Plan};
+use super::desired::{Desired, Refused};
 use super::devices::{self, Opened};
-use super::node::Node;
+use super::node::{self, Node};
 use super::routes::Hops;
 use super::state::PortFacts;
 use super::underlay::Complaints;
@@ -27,27 +27,6 @@ const AT_ONCE: usize = 4096;
 const MOST_PORTS: usize = 65_000;
 /// Peers that a node may have, likewise.
 const MOST_PEERS: usize = 65_000;
-
-/// Why a node is still as it was.
-#[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
-    /// It can't be changed so while it runs.
-    #[error("{}", .0.iter().map(|fixed| fixed.message.as_str()).collect::<Vec<_>>().join("\n"))]
-    Fixed(Vec<Fixed>),
-    /// The machine did not let us.
-    #[error(transparent)]
-    Machine(#[from] DaemonError),
-    /// It is more than a node can have.
-    #[error("found {found} {what}; expected {most} at most: their numbers have sixteen bits")]
-    TooMany {
-        /// Of what.
-        what: &'static str,
-        /// How many.
-        found: usize,
-        /// How many there may be.
-        most: usize,
-    },
-}
 
 /// What was done already and can still be undone.
 #[derive(Default)]
@@ -72,38 +51,38 @@ struct Ways {
 }
 
 impl Node {
-    /// Makes the node be as `new` says. Whether there was anything to do.
+    /// Makes the node be as `new` says, by this plan. Whether there was anything to do.
     ///
     /// # Errors
     /// When that can't be; everything is then as it was.
-    pub async fn apply(&mut self, new: Desired, undo: &mut Undo) -> Result<bool, ApplyError> {
-        let plan = plan::plan(&self.desired, &new).map_err(ApplyError::Fixed)?;
+    pub async fn apply(
+        &mut self,
+        new: Desired,
+        plan: &Plan,
+        undo: &mut Undo,
+    ) -> Result<bool, Refused> {
         if plan.is_empty() {
             self.adopt(new);
             return Ok(false);
         }
-        let (ports, peers) = (new.ports().len(), new.peers().len());
-        let checks = [("ports", ports, MOST_PORTS), ("peers", peers, MOST_PEERS)];
-        if let Some((what, found, most)) = checks.into_iter().find(|(_, found, most)| found > most)
-        {
-            return Err(ApplyError::TooMany { what, found, most });
-        }
+        room("ports", new.ports().len(), MOST_PORTS)?;
+        room("peers", new.peers().len(), MOST_PEERS)?;
         if !plan.is_structural {
             let mut snapshot = Snapshot::clone(&self.state.snapshot.load());
             snapshot.generation += 1;
-            self.publish(snapshot, new, &plan).await;
+            self.publish(snapshot, new, plan).await;
             return Ok(true);
         }
         let config = new.config();
         let mut done = Done::default();
-        match self.prepare(&config, &plan, &mut done).await {
+        match self.prepare(&config, plan, &mut done).await {
             Ok(ways) => {
-                self.commit(config, new, &plan, done.opened, ways, undo).await;
+                self.commit(config, new, plan, done.opened, ways, undo).await;
                 Ok(true)
             }
             Err(error) => {
                 self.undo(done).await;
-                Err(error.into())
+                Err(Refused::Failed(error.to_string()))
             }
         }
     }
@@ -199,6 +178,9 @@ impl Node {
         let snapshot =
             build::build(&self.config, &self.facts, &before, &mut self.numbers.neighbours);
         self.tell_of_ports(ports, &new);
+        if !(plan.opened.is_empty() && plan.peers.is_empty()) {
+            node::warn_of_mtus(&snapshot);
+        }
         self.publish(snapshot, new, plan).await;
         self.close(closing, undo).await;
         if !plan.peers.is_empty() {
@@ -281,4 +263,10 @@ impl Node {
         self.unresolved = self.underlay.refresh(&snapshot, undo).await?;
         Ok(())
     }
+}
+
+/// Whether a node can have so many.
+fn room(what: &str, found: usize, most: usize) -> Result<(), Refused> {
+    let message = format!("found {found} {what}; expected {most} at most, as their numbers go");
+    if found > most { Err(Refused::Failed(message)) } else { Ok(()) }
 }

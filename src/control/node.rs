@@ -188,7 +188,7 @@ impl Ports {
 }
 
 /// A pod whose packets don't fit the underlay has trouble that is hard to find later.
-fn warn_of_mtus(snapshot: &Snapshot) {
+pub(super) fn warn_of_mtus(snapshot: &Snapshot) {
     let pods = snapshot.ports.iter().filter(|port| port.role == Role::Pod);
     let Some(widest) = pods.max_by_key(|port| port.mtu) else { return };
     for peer in snapshot.peers.iter() {

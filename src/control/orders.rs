@@ -4,8 +4,7 @@
 //! never meet, and whoever asks for one may go away meanwhile: what was queued is done as a whole,
 //! what was not is not done.
 
-use super::apply::ApplyError;
-use super::desired::plan::{Fixed, Subject};
+use super::desired::plan::{Fixed, Plan, Subject, plan};
 use super::desired::{Desired, Edit, Refused};
 use super::node::Node;
 use super::undo::Undo;
@@ -114,7 +113,7 @@ impl Node {
     /// Does what was asked for, and answers.
     async fn edit(&mut self, Request { edit, answer }: Request, undo: &mut Undo) {
         let result = match self.edited(edit).await {
-            Ok(new) => self.apply(new, undo).await.map_err(refused),
+            Ok((new, plan)) => self.apply(new, &plan, undo).await,
             Err(refused) => Err(refused),
         };
         if let Err(refused) = &result {
@@ -144,26 +143,31 @@ impl Node {
         let (path, name) = (file.to_owned(), file.display().to_string());
         let read = tokio::task::spawn_blocking(move || Config::load(&path)).await;
         let config = read.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
-        let new = self.edited(Edit::Reload(Box::new(config))).await;
-        let in_file = |refused: &dyn std::fmt::Display| format!("{name}: {refused}");
-        let new = new.map_err(|refused| in_file(&refused))?;
-        match self.apply(new, undo).await {
+        let result = match self.edited(Edit::Reload(Box::new(config))).await {
+            Ok((new, plan)) => self.apply(new, &plan, undo).await,
+            Err(refused) => Err(refused),
+        };
+        match result {
             Ok(_) => Ok(()),
-            Err(ApplyError::Fixed(fixed)) => {
+            Err(Refused::Fixed(fixed)) => {
                 let text = std::fs::read_to_string(file).unwrap_or_default();
                 Err(locate(&name, &text, &fixed).to_string())
             }
-            Err(error) => Err(in_file(&error)),
+            Err(refused) => Err(format!("{name}: {refused}")),
         }
     }
 
-    /// The state after an edit. Many routes take a while to look through, in which this thread has
-    /// other things to do; the state does not change meanwhile, since orders are carried out one by
-    /// one.
-    async fn edited(&self, edit: Edit) -> Result<Desired, Refused> {
-        let desired = self.desired.clone();
-        let edited = tokio::task::spawn_blocking(move || Desired::edit(&desired, edit)).await;
-        edited.map_err(|e| Refused::Failed(format!("looking through the edit: {e}")))?
+    /// The state after an edit, and what there is to do for it. Many routes take a while to look
+    /// through, in which this thread has other things to do; the state does not change meanwhile,
+    /// since orders are carried out one by one.
+    async fn edited(&self, edit: Edit) -> Result<(Desired, Plan), Refused> {
+        let old = self.desired.clone();
+        let edited = tokio::task::spawn_blocking(move || {
+            let new = old.edit(edit)?;
+            let plan = plan(&old, &new).map_err(Refused::Fixed)?;
+            Ok((new, plan))
+        });
+        edited.await.map_err(|e| Refused::Failed(format!("looking through the edit: {e}")))?
     }
 }
 
@@ -177,12 +181,4 @@ pub fn locate(file: &str, text: &str, fixed: &[Fixed]) -> Errors {
         part.fault(text, message)
     });
     Errors { file: file.to_owned(), faults: faults.collect() }
-}
-
-/// The answer to who asked for what could not be done.
-fn refused(error: ApplyError) -> Refused {
-    match error {
-        ApplyError::Fixed(fixed) => Refused::Fixed(fixed),
-        error => Refused::Failed(error.to_string()),
-    }
 }

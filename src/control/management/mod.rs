@@ -27,7 +27,7 @@ use api::ENDPOINTS;
 use axum::Json;
 use axum::Router;
 use axum::extract::{Path, State as With};
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -45,6 +45,9 @@ const CONNECTION: Duration = Duration::from_secs(300);
 const CONNECTIONS: usize = 128;
 /// How long nobody is taken when that fails: there are no descriptors left.
 const REST: Duration = Duration::from_millis(100);
+
+/// Bytes of a refusal that are passed on.
+const REFUSAL: usize = 4096;
 
 /// What requests are about.
 #[derive(Clone)]
@@ -89,7 +92,22 @@ pub fn router(served: Served) -> Router {
     let router = ENDPOINTS.iter().fold(Router::new(), |router, endpoint| {
         router.route(&endpoint.pattern(), (endpoint.serve)())
     });
-    router.method_not_allowed_fallback(refuse_method).fallback(refuse_path).with_state(served)
+    router
+        .method_not_allowed_fallback(refuse_method)
+        .fallback(refuse_path)
+        .layer(axum::middleware::map_response(in_json))
+        .with_state(served)
+}
+
+/// What axum refuses itself, such as a query that it can't read, it refuses in plain text.
+async fn in_json(response: Response) -> Response {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    if !response.status().is_client_error() || kind.is_some_and(|kind| kind == "application/json") {
+        return response;
+    }
+    let status = response.status();
+    let text = axum::body::to_bytes(response.into_body(), REFUSAL).await.unwrap_or_default();
+    failure(status, String::from_utf8_lossy(&text).into_owned())
 }
 
 async fn ready(With(served): With<Served>) -> Response {

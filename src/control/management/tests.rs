@@ -160,6 +160,8 @@ async fn what_is_wrong_is_told_with_its_place() {
         ("DELETE", "/v1/gateway/addresses/fd00::2", String::new(), 404, None),
         ("DELETE", "/v1/ports/nobody", String::new(), 404, None),
         ("DELETE", "/v1/ready", String::new(), 405, None),
+        ("GET", "/v1/routes?limit=many", String::new(), 400, None),
+        ("GET", "/v1/ports/%ff", String::new(), 400, None),
         ("POST", "/v2", String::new(), 404, None),
     ];
     for (method, path, body, expected, pointer) in wrong {
