@@ -137,6 +137,27 @@ fn what_can_not_be_is_refused_and_changes_nothing() {
         assert_eq!(a.must("dump"), before, "{words}");
         assert!(!has_device(&pod), "{words}");
     }
+    // A port whose namespace is gone is no less a port: it can be looked at, and removed.
+    let gone = Space::new("gone");
+    a.must(&format!(
+        "add port g --kind tun --netns {} --device eth0 --address 10.9.1.8",
+        gone.name
+    ));
+    drop(gone);
+    assert_eq!(names(&a), ["eth0", "a1", "g"]);
+    a.must("del port g");
+    // One becomes another device, and the old one goes.
+    let other = Space::new("other");
+    let add = |kind: &str, pod: &Space| {
+        format!("add port k --kind {kind} --netns {} --device eth0 --address 10.9.1.7/24", pod.name)
+    };
+    a.must(&add("tun", &pod));
+    let error = a.must_not(&add("tap", &pod));
+    assert!(error.contains("delete that port first"), "{error}");
+    a.must(&add("tap", &other));
+    assert!(!has_device(&pod));
+    wait_for("the other device's pod to reach another node's", || ping(&other, "10.9.2.2"));
+    a.must("del port k");
     let config = before.replace("mode = \"adaptive\"", "mode = \"poll\"");
     std::fs::write(a.file("other.toml"), config).unwrap();
     let error = a.must_not(&format!("apply {}", a.file("other.toml").display()));

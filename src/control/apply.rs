@@ -11,6 +11,7 @@ use super::desired::plan::{Adjustment, Plan};
 use super::desired::{Desired, Refused};
 use super::devices::{self, Opened};
 use super::node::{self, Node};
+use super::numbers;
 use super::routes::Hops;
 use super::state::PortFacts;
 use super::underlay::Complaints;
@@ -23,10 +24,6 @@ use std::time::Instant;
 
 /// Routes that are changed before others get their turn on this thread.
 const AT_ONCE: usize = 4096;
-/// Ports that a node may have: their numbers are sixteen bits, of which the last means none.
-const MOST_PORTS: usize = 65_000;
-/// Peers that a node may have, likewise.
-const MOST_PEERS: usize = 65_000;
 
 /// What was done already and can still be undone.
 #[derive(Default)]
@@ -65,8 +62,8 @@ impl Node {
             self.adopt(new);
             return Ok(false);
         }
-        room("ports", new.ports().len(), MOST_PORTS)?;
-        room("peers", new.peers().len(), MOST_PEERS)?;
+        room("ports", new.ports().len(), numbers::MOST)?;
+        room("peers", new.peers().len(), numbers::MOST)?;
         if !plan.is_structural {
             let mut snapshot = Snapshot::clone(&self.state.snapshot.load());
             snapshot.generation += 1;
@@ -255,7 +252,8 @@ impl Node {
         self.state.ports.store(facts);
     }
 
-    /// Sees to it that new peers reach us, and we their next hops. What fails is tried again when
+    /// Sees to it that new peers reach us, and we their next hops, and that the kernel forgets those
+    /// of old ones. What fails is tried again when
     /// the kernel tells of something new, and after a while without.
     async fn greet_peers(&mut self, undo: &mut Undo) -> Result<(), DaemonError> {
         self.be_reachable(&self.config.clone(), false).await?;

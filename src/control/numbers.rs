@@ -7,6 +7,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+/// How many things of a kind there may be, so that numbers stay below sixteen bits: with as many that
+/// rest they are below [`LIMIT`].
+pub const MOST: usize = 32_000;
+/// All numbers are below this. (65,535 means none.)
+const LIMIT: usize = 65_000;
+
 /// How long a number rests.
 pub const REST: Duration = Duration::from_secs(10);
 
@@ -24,9 +30,12 @@ impl Numbers {
         Numbers { next: first, resting: VecDeque::new() }
     }
 
-    /// A number that nobody has.
+    /// A number that nobody has. Where so many rest that there is no other, it is the one that has
+    /// rested longest.
     pub fn take(&mut self, now: Instant) -> usize {
-        let is_rested = |(since, _): &mut (Instant, usize)| now.duration_since(*since) >= REST;
+        let is_last = self.next >= LIMIT;
+        let is_rested =
+            |(since, _): &mut (Instant, usize)| is_last || now.duration_since(*since) >= REST;
         match self.resting.pop_front_if(is_rested) {
             Some((_, number)) => number,
             None => {
@@ -57,5 +66,15 @@ mod tests {
         assert_eq!(numbers.take(start + REST), 3);
         assert_eq!(numbers.take(start + REST), 6);
         assert_eq!(numbers.take(start + REST * 2), 4);
+    }
+
+    #[test]
+    fn numbers_stay_small_whatever_comes_and_goes() {
+        let (start, mut numbers) = (Instant::now(), Numbers::default());
+        for _ in 0..LIMIT {
+            let number = numbers.take(start);
+            numbers.give_back(number, start);
+        }
+        assert_eq!([numbers.take(start), numbers.take(start)], [0, 1]);
     }
 }

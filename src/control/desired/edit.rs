@@ -145,9 +145,7 @@ impl Desired {
         let mut new = self.clone();
         new.gateways.retain(|entry| entry.value.ip() != address);
         if new.gateways.len() == self.gateways.len() {
-            let known: Vec<_> = self.gateways.iter().map(|g| g.value.to_string()).collect();
-            let known: Vec<_> = known.iter().map(String::as_str).collect();
-            return Err(Refused::Missing(edit::unknown("gateway address", address, &known)));
+            return Err(self.no_gateway(address));
         }
         match new.judge(|_| None) {
             problems if problems.is_empty() => Ok(new),
@@ -198,6 +196,13 @@ impl Desired {
     pub fn no_peer(&self, name: impl Display) -> Refused {
         let known: Vec<_> = self.peers.keys().map(Name::as_str).collect();
         Refused::Missing(edit::unknown("peer", name, &known))
+    }
+
+    /// There is no such address of the gateway.
+    pub fn no_gateway(&self, address: IpAddr) -> Refused {
+        let known: Vec<_> = self.gateways.iter().map(|g| g.value.to_string()).collect();
+        let known: Vec<_> = known.iter().map(String::as_str).collect();
+        Refused::Missing(edit::unknown("gateway address", address, &known))
     }
 
     /// There is no route to that prefix.

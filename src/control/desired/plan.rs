@@ -19,7 +19,7 @@ pub struct Plan {
     pub closed: Vec<Name>,
     /// Devices that stay, and are set up otherwise.
     pub adjusted: Vec<Adjustment>,
-    /// Peers that are new or have changed.
+    /// Peers that are new, have changed, or are gone.
     pub peers: Vec<Name>,
     /// Prefixes that may lead elsewhere, or to the same under another number.
     pub routes: BTreeSet<IpNet>,
@@ -103,7 +103,10 @@ impl Plan {
                     self.peers.push(name.clone());
                     self.routes.extend(subnets(&peer.value));
                 }
-                DiffItem::Remove(_, peer) => self.routes.extend(subnets(&peer.value)),
+                DiffItem::Remove(name, peer) => {
+                    self.peers.push(name.clone());
+                    self.routes.extend(subnets(&peer.value));
+                }
                 DiffItem::Update { old, new } if old.1.value != new.1.value => {
                     self.peers.push(new.0.clone());
                     self.routes.extend(subnets(&old.1.value));

@@ -67,6 +67,12 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         || get(gateways),
         Part::of::<AddressList>,
     ),
+    Endpoint::get(
+        "/gateway/addresses/{address}",
+        "Tells whether the gateway has an address",
+        || get(gateway),
+        Part::of::<Address>,
+    ),
     Endpoint::put(
         "/gateway/addresses/{address}",
         "Adds an address of the gateway",
@@ -152,6 +158,13 @@ pub struct PeerList {
 pub struct AddressList {
     /// The preferred ones first.
     pub addresses: Vec<Unicast>,
+}
+
+/// `GET /v1/gateway/addresses/…`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+struct Address {
+    /// One that there is.
+    address: Unicast,
 }
 
 /// `GET /v1/routes`
@@ -262,6 +275,14 @@ async fn delete_peer(With(served): With<Served>, Path(name): Path<String>) -> An
 async fn gateways(With(served): With<Served>) -> Response {
     let addresses = served.desired().gateways().iter().map(|entry| entry.value).collect();
     Json(AddressList { addresses }).into_response()
+}
+
+async fn gateway(With(served): With<Served>, Path(address): Path<String>) -> Answered {
+    let (address, desired): (Unicast, _) = (in_path(&address)?, served.desired());
+    if desired.gateways().iter().any(|entry| entry.value == address) {
+        return Ok(Json(Address { address }).into_response());
+    }
+    Err(desired.no_gateway(address.ip()).into_response())
 }
 
 async fn put_gateway(With(served): With<Served>, Path(address): Path<String>) -> Answered {

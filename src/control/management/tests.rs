@@ -71,7 +71,7 @@ async fn things_are_put_told_listed_and_deleted() {
         ("/v1/ports/a/7", Some(port()), "name", "a/7"),
         ("/v1/peers/c", Some(peer), "name", "c"),
         ("/v1/routes/10.9.0.0%2F16", Some(route), "prefix", "10.9.0.0/16"),
-        ("/v1/gateway/addresses/10.0.1.1", None, "", ""),
+        ("/v1/gateway/addresses/10.0.1.1", None, "address", "10.0.1.1"),
     ];
     for (path, body, key, value) in things {
         let body = || body.clone().map_or_else(String::new, |body| body.to_string());
