@@ -25,7 +25,6 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("tunnel.no_peer", "tables that do not fit together: pipeline/tests/drops.rs"),
     ("tunnel.headroom", "frames always have enough: pipeline/tests/drops.rs"),
     ("neighbour.no_neighbour", "tables that do not fit together: pipeline/tests/drops.rs"),
-    ("neighbour.stale", "stations that come and go: pipeline/src/stages/resolve/tests.rs"),
     ("neighbour.headroom", "frames always have enough: pipeline/tests/drops.rs"),
     ("finish.no_port", "tables that do not fit together: pipeline/tests/drops.rs"),
     ("finish.no_memory", "memory is never exhausted here: pipeline/src/stages/finish/tests.rs"),

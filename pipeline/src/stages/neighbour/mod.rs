@@ -1,7 +1,7 @@
 //! The link-layer header: who on the egress port's link takes the frame.
 //!
 //! Frames for a station whose MAC is not known wait here while it is asked for: a few for each, not
-//! many for all, not for long.
+//! many for all, not for long. If the tables change meanwhile they go by the new ones.
 
 use super::{Stage, StageId, resolve};
 use crate::cx::Cx;
@@ -10,7 +10,7 @@ use crate::latest::Latest;
 use crate::snapshot::{Hop, NextHop, PortId, PortInfo, Snapshot};
 use crate::tables::neighbours::{self, Resolution};
 use encap::Family;
-use encap::wire::{Mac, ethernet};
+use encap::wire::{Mac, ethernet, ipv4, ipv6};
 use std::sync::Arc;
 
 crate::drops! { Neighbour:
@@ -18,7 +18,6 @@ crate::drops! { Neighbour:
     UNRESOLVED = "unresolved", "the station did not say its MAC in time";
     CROWDED = "crowded", "too many frames wait for a station's MAC";
     HEADROOM = "headroom", "there was no room in front of the packet for the Ethernet header";
-    STALE = "stale", "the way to the station changed while the frame waited for its MAC";
     CLOSED = "closed", "the worker ended while the frame waited for a MAC";
 }
 
@@ -43,6 +42,8 @@ struct Waiting {
     station: usize,
     /// What was in that slot: it may be another's by the time that the frame goes on.
     entry: Arc<neighbours::Neighbour>,
+    /// The tables that brought it here.
+    generation: u64,
     since: u64,
 }
 
@@ -84,6 +85,8 @@ impl Stage for Neighbour {
 enum Judgement {
     Wait,
     Go,
+    /// The tables are others now.
+    Again,
     Drop(crate::drops::Reason),
 }
 
@@ -92,6 +95,11 @@ fn settle(all: &mut Vec<Waiting>, at: usize, cx: &mut Cx<'_>) -> bool {
     match judge(&all[at], cx) {
         Judgement::Wait => return false,
         Judgement::Go => cx.reinject(all.remove(at).frame, StageId::Neighbour),
+        Judgement::Again => {
+            let mut frame = all.remove(at).frame;
+            let stage = reroute(&mut frame, cx.snapshot);
+            cx.reinject(frame, stage);
+        }
         Judgement::Drop(reason) => cx.discard(all.remove(at).frame, reason),
     }
     true
@@ -100,12 +108,17 @@ fn settle(all: &mut Vec<Waiting>, at: usize, cx: &mut Cx<'_>) -> bool {
 /// What becomes of a frame that waits.
 fn judge(waiting: &Waiting, cx: &mut Cx<'_>) -> Judgement {
     let (snapshot, station) = (cx.snapshot, &waiting.entry);
-    let is_same = station_of(waiting.frame.meta.next_hop, snapshot) == Some(waiting.station)
-        && snapshot.neighbours.get(waiting.station).is_some_and(|now| Arc::ptr_eq(now, station));
+    let is_old = waiting.generation != snapshot.generation;
+    let next_hop = waiting.frame.meta.next_hop;
+    let is_same = station_of(next_hop, snapshot) == Some(waiting.station)
+        && snapshot.neighbours.get(waiting.station).is_some_and(|now| Arc::ptr_eq(now, station))
+        && (!is_old || route_of(&waiting.frame, snapshot) == next_hop);
     if !is_same {
-        return Judgement::Drop(STALE);
+        return Judgement::Again;
     }
     match station.resolve(cx.now) {
+        // Its outer headers are by the old tables.
+        Resolution::Known(_) | Resolution::Probe(_) if is_old => return Judgement::Again,
         Resolution::Known(_) | Resolution::Probe(_) => return Judgement::Go,
         Resolution::Unknown { ask: true } => {
             resolve::request(station, None, cx);
@@ -116,6 +129,32 @@ fn judge(waiting: &Waiting, cx: &mut Cx<'_>) -> Judgement {
         true => Judgement::Drop(UNRESOLVED),
         false => Judgement::Wait,
     }
+}
+
+/// Makes a frame what it was before it got its outer headers, and looks up anew where it goes. It
+/// goes on behind the TTL, which it has paid, unless no port takes it: to say that is for `ttl`.
+fn reroute(frame: &mut Frame, snapshot: &Snapshot) -> StageId {
+    frame.pop(usize::from(frame.meta.l3).saturating_sub(frame.offset()));
+    let next_hop = route_of(frame, snapshot);
+    frame.meta.outer = 0;
+    frame.meta.outer_sum = false;
+    frame.meta.next_hop = next_hop;
+    frame.meta.egress = snapshot.egress(next_hop).unwrap_or(PortId::NONE);
+    match next_hop.hop() {
+        Hop::Peer(_) | Hop::Port(_) | Hop::Neighbour(_) => StageId::Tunnel,
+        Hop::None | Hop::Local | Hop::Unreachable | Hop::Blackhole => StageId::Ttl,
+    }
+}
+
+/// Where the tables send a packet that was parsed and forwarded before.
+fn route_of(frame: &Frame, snapshot: &Snapshot) -> NextHop {
+    let packet = frame.l3();
+    let destination = match frame.meta.packet.family() {
+        Some(Family::V4) => packet.first_chunk().map(|header| ipv4::addresses(header).1.into()),
+        Some(Family::V6) => packet.first_chunk().map(|header| ipv6::addresses(header).1.into()),
+        None => None,
+    };
+    destination.map_or(NextHop::NONE, |address| snapshot.route(address))
 }
 
 /// What a frame gets for its way to the next hop.
@@ -179,7 +218,7 @@ impl Neighbour {
                 if ask {
                     resolve::request(station, None, cx);
                 }
-                return self.hold(batch, i, index, station, cx.now);
+                return self.hold(batch, i, index, cx);
             }
         };
         if self.follow(index, cx) {
@@ -206,20 +245,14 @@ impl Neighbour {
     }
 
     #[cold]
-    fn hold(
-        &mut self,
-        batch: &mut Batch,
-        i: usize,
-        station: usize,
-        entry: &Arc<neighbours::Neighbour>,
-        since: u64,
-    ) {
+    fn hold(&mut self, batch: &mut Batch, i: usize, station: usize, cx: &Cx<'_>) {
         let same = self.waiting.iter().filter(|waiting| waiting.station == station).count();
         if self.waiting.len() >= MOST || same >= EACH {
             return batch.drop(i, CROWDED);
         }
-        let (frame, entry) = (batch.take(i), entry.clone());
-        self.waiting.push(Waiting { frame, station, entry, since });
+        let entry = cx.snapshot.neighbours[station].clone();
+        let (generation, since) = (cx.snapshot.generation, cx.now);
+        self.waiting.push(Waiting { frame: batch.take(i), station, entry, generation, since });
     }
 }
 
