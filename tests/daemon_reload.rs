@@ -55,6 +55,16 @@ fn ports_peers_and_routes_come_and_go_and_others_notice_nothing() {
     let kind = routes.routes.iter().find(|r| r.prefix.to_string() == "10.9.1.4/32").unwrap();
     assert_eq!(kind.kind, "unreachable");
 
+    // What came through the API stays, and is an error when the file has it otherwise.
+    let netns = &a3.name;
+    a.must(&format!("add port a9 --kind tun --netns {netns} --device eth0 --address 10.9.1.9/24"));
+    assert!(a.reload(&format!("{first}{other}")), "{}", a.log());
+    assert_eq!(names(&a), ["eth0", "a1", "a2", "a9"]);
+    assert!(!a.reload(&format!("{first}{}", port("a9", "tun", &a3, "10.9.1.10/24"))));
+    assert!(a.log().contains("port `a9` came through the API"), "{}", a.log());
+    assert_eq!(names(&a), ["eth0", "a1", "a2", "a9"]);
+    a.must("del port a9");
+
     // Another peer, and back to the beginning.
     let peer = "[[peer]]\nname = \"c\"\naddress = \"192.168.70.9\"\ntunnel = \"vxlan\"\n\
                 subnets = [\"10.9.3.0/24\"]\n";

@@ -1,12 +1,15 @@
 //! Everything but frames: from a config and a machine to running workers, and back.
 //!
 //! ```text
-//! Config ──┐
-//!          ├─▶ build ─▶ Snapshot ─▶ workers
-//! facts ───┘              │
-//!   ▲                     ▼
-//! netlink              state ─▶ report ─▶ management socket
+//! config file ─┐
+//!              ├▶ Desired ─▶ plan ─▶ apply ─┬▶ devices
+//! API: edits ──┘                            └▶ build ─▶ Snapshot ─▶ workers
+//!                                       facts ──┘          │
+//!                                         ▲                ▼
+//!                                      netlink           state ─▶ report ─▶ management socket
 //! ```
+//!
+//! What a node is told, by signals and edits, waits in one queue ([`orders`]) and is done one by one.
 //!
 //! All of it runs on the main thread, in a tokio runtime of that one thread; workers never wait for
 //! it.

@@ -293,17 +293,21 @@ async fn delete_gateway(With(served): With<Served>, Path(address): Path<String>)
     served.edit(Edit::DeleteGateway(in_path::<Unicast>(&address)?.ip())).await
 }
 
-async fn routes(With(served): With<Served>, Query(page): Query<Page>) -> Response {
+async fn routes(With(served): With<Served>, Query(page): Query<Page>) -> Answered {
+    let desired = served.desired();
+    body::aside(move || Ok(Json(list(&desired, &page)).into_response())).await
+}
+
+fn list(desired: &Desired, page: &Page) -> RouteList {
     let limit = page.limit.unwrap_or(PAGE).clamp(1, MOST);
     let start = page.after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.net()));
-    let desired = served.desired();
     let mut rest = desired.routes().range((start, Bound::Unbounded));
     let routes = rest.by_ref().take(limit);
     let routes =
         routes.map(|(net, entry)| Route { prefix: (*net).into(), via: entry.value.clone() });
     let routes: Vec<_> = routes.collect();
     let next = rest.next().and_then(|_| Some(routes.last()?.prefix));
-    Json(RouteList { routes, next }).into_response()
+    RouteList { routes, next }
 }
 
 async fn batch(With(served): With<Served>, body: Whole) -> Answered {

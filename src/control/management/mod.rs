@@ -123,7 +123,10 @@ async fn show(With(served): With<Served>, Path(what): Path<String>) -> Response 
     let state = served.state;
     match what {
         What::Ports => Json(state.ports()).into_response(),
-        What::Routes => Json(state.routes()).into_response(),
+        // There may be very many.
+        What::Routes => match body::aside(move || Ok(Json(state.routes()).into_response())).await {
+            Ok(response) | Err(response) => response,
+        },
         What::Peers => Json(state.peers()).into_response(),
         What::Neighbours => Json(state.neighbours()).into_response(),
         What::Fdb => Json(state.fdb()).into_response(),
