@@ -10,6 +10,7 @@ packages=(
     g++                                              # libFuzzer, for fuzz/
     iproute2 iputils-ping nftables procps ethtool    # labs
     tcpdump iperf3                                   # what a lab's wire and pods are watched with
+    systemd                                          # systemd-analyze, which checks the unit
 )
 
 fail() {

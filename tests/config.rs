@@ -1,5 +1,6 @@
 //! Every example in `configs/` is a valid config, and every file in `tests/bad-configs/` is refused
-//! with exactly the errors in the `.stderr` file beside it.
+//! with exactly the errors in the `.stderr` file beside it. `tests/old-configs/` has what earlier
+//! versions came with, by version; those files never change.
 //!
 //! `UPDATE_EXPECT=1 cargo test --test config` writes the `.stderr` files anew.
 #![allow(clippy::unwrap_used)]
@@ -28,6 +29,14 @@ fn examples_are_valid() {
         let config = Config::load(&path).unwrap_or_else(|errors| panic!("\n{errors}"));
         let again = Config::parse(&config.to_toml(), "again").unwrap();
         assert_eq!(config, again, "{} is the same when written and read again", path.display());
+    }
+}
+
+#[test]
+fn configs_of_older_versions_are_read() {
+    for path in files("tests/old-configs") {
+        let config = Config::load(&path).unwrap_or_else(|errors| panic!("\n{errors}"));
+        assert!(!config.port.is_empty() && !config.peer.is_empty(), "{}", path.display());
     }
 }
 

@@ -8,11 +8,13 @@
 //! 4. the snapshot; the worker; the uplinks' XDP programs take our packets;
 //! 5. the management socket answers: ready.
 //!
-//! It runs until SIGTERM or SIGINT, or until a worker fails. What happens between is in [`node`](super::node)
+//! It runs until SIGTERM or SIGINT, or until a worker fails; at SIGUSR2 a new version goes on with it
+//! (see [`upgrade`](super::upgrade)). What happens between is in [`node`](super::node)
 //! and [`orders`].
 
 use super::desired::Desired;
 use super::devices::PortError;
+use super::handover::Handover;
 use super::management::{self, Socket, SocketError};
 use super::netlink::{Netlink, NetlinkError};
 use super::node::Node;
@@ -20,8 +22,11 @@ use super::orders::{self, Editor, Orders};
 use super::outside::OutsideError;
 use super::privilege::{self, PrivilegeError};
 use super::reserve::ReserveError;
+use super::state::State;
+use super::supervisor::{self, Held};
 use super::underlay::UnderlayError;
 use super::undo::Undo;
+use super::upgrade::Upgrade;
 use super::workers::WorkerError;
 use crate::config::Config;
 use crate::io::af_xdp::AfXdpError;
@@ -53,6 +58,10 @@ pub enum DaemonError {
     Outside(#[from] OutsideError),
     #[error(transparent)]
     Worker(#[from] WorkerError),
+    #[error(
+        "the new version could not be executed ({0}); what this one left is for the next start"
+    )]
+    Upgrade(io::Error),
     #[error("{doing}: {source}")]
     Io { doing: &'static str, source: io::Error },
 }
@@ -65,17 +74,33 @@ pub enum DaemonError {
 pub fn run(config: Config, file: &Path) -> Result<(), DaemonError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| DaemonError::Io { doing: "starting tokio", source })?;
+    supervisor::inherit();
     runtime.block_on(async {
+        let mut upgrade = Upgrade::new(file)
+            .map_err(|source| DaemonError::Io { doing: "catching SIGUSR2", source })?;
         let queue = orders::queue(file);
         let (editor, mut orders) =
             queue.map_err(|source| DaemonError::Io { doing: "catching signals", source })?;
         privilege::check()?;
         // Until all is undone it keeps others out.
-        let socket = Socket::bind(&config.node)?;
+        let socket = match Socket::given(&config.node.socket) {
+            Some(socket) => socket,
+            None => Socket::bind(&config.node)?,
+        };
+        privilege::reduce()
+            .map_err(|source| DaemonError::Io { doing: "giving capabilities up", source })?;
         let mut undo = mend(socket.path()).await?;
-        let result = serve(config, &socket, &mut undo, editor, &mut orders).await;
-        undo.unwind().await;
-        result
+        match serve(config, &socket, &mut undo, editor, &mut orders, &mut upgrade).await {
+            Ok(End::Upgrade(held)) => {
+                undo.leave();
+                Err(DaemonError::Upgrade(upgrade.go(&held)))
+            }
+            result => {
+                supervisor::stopping();
+                undo.unwind().await;
+                result.map(drop)
+            }
+        }
     })
 }
 
@@ -91,6 +116,22 @@ async fn mend(socket: &Path) -> Result<Undo, DaemonError> {
     Ok(Undo::left(socket, &netlink).await?)
 }
 
+/// Why a daemon's life ends that nothing has gone wrong with.
+enum End {
+    /// It was told to.
+    Told,
+    /// A new version goes on with this.
+    Upgrade(Vec<Held>),
+}
+
+/// All that the next life begins with.
+fn hand_on(socket: &Socket, state: &State) -> io::Result<Vec<Held>> {
+    let mut held = supervisor::hold()?;
+    held.push(Handover::of(&state.desired.load()).write()?);
+    held.push(socket.hand_on()?);
+    Ok(held)
+}
+
 /// A start takes a moment and is not interrupted: a signal that comes meanwhile ends the daemon
 /// after it.
 async fn serve(
@@ -99,11 +140,17 @@ async fn serve(
     undo: &mut Undo,
     editor: Editor,
     orders: &mut Orders,
-) -> Result<(), DaemonError> {
-    let mut node = Node::start(Desired::new(config), undo).await?;
+    upgrade: &mut Upgrade,
+) -> Result<End, DaemonError> {
+    let desired = match Handover::given() {
+        Some(handover) => handover.into_state(),
+        None => Desired::new(config),
+    };
+    let mut node = Node::start(desired, undo).await?;
+    supervisor::close_rest();
     let state = node.state();
     let watched = state.clone();
-    tracing::info!(
+    let ready = format!(
         "node {} is ready: uplinks {}, ports {}, peers {}; management socket {}",
         node.config.node.name,
         node.config.uplink.len(),
@@ -111,12 +158,19 @@ async fn serve(
         node.config.peer.len(),
         socket.path().display()
     );
+    supervisor::ready(&ready);
+    tracing::info!("{ready}");
     tokio::select! {
         result = management::serve(socket, state, editor) => {
             let doing = "serving the management socket";
-            result.map_err(|source| DaemonError::Io { doing, source })
+            result.map(|()| End::Told).map_err(|source| DaemonError::Io { doing, source })
         }
-        () = node.follow(orders, undo) => Ok(()),
+        () = node.follow(orders, undo) => Ok(End::Told),
         error = watched.workers.watch(|id| watched.port_name(id)) => Err(error.into()),
+        never = supervisor::attend(&watched.workers) => match never {},
+        () = upgrade.asked() => {
+            let held = hand_on(socket, &watched);
+            held.map(End::Upgrade).map_err(|source| DaemonError::Io { doing: "upgrading", source })
+        }
     }
 }

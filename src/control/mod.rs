@@ -21,6 +21,7 @@ pub mod daemon;
 pub mod desired;
 pub mod devices;
 pub mod follow;
+pub mod handover;
 pub mod left;
 pub mod management;
 pub mod netlink;
@@ -33,8 +34,10 @@ pub mod report;
 pub mod reserve;
 pub mod routes;
 pub mod state;
+pub mod supervisor;
 pub mod underlay;
 pub mod undo;
+pub mod upgrade;
 pub mod workers;
 
 /// Where a daemon listens when its config doesn't say.

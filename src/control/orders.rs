@@ -7,6 +7,7 @@
 use super::desired::plan::{Fixed, Plan, Subject, plan};
 use super::desired::{Desired, Edit, Refused};
 use super::node::Node;
+use super::supervisor;
 use super::undo::Undo;
 use crate::config::{Config, Errors, Part};
 use std::io;
@@ -128,7 +129,13 @@ impl Node {
     async fn reload(&mut self, file: &Path, undo: &mut Undo) {
         let name = file.display();
         tracing::info!("SIGHUP: reading {name} again");
-        match self.try_reload(file, undo).await {
+        supervisor::reloading();
+        let result = self.try_reload(file, undo).await;
+        supervisor::ready(match &result {
+            Ok(()) => "the config was read again, and is in force",
+            Err(_) => "the config was read again, and not taken over; the log says why",
+        });
+        match result {
             Ok(()) => tracing::info!("{name}: in force"),
             Err(error) => {
                 for line in error.lines() {

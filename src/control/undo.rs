@@ -137,6 +137,17 @@ impl Undo {
         }
     }
 
+    /// Stops the workers, and leaves all else as it is to a next life that goes on with it.
+    pub fn leave(self) {
+        for step in self.steps {
+            if let Step::Workers(workers) = step
+                && let Err(error) = workers.stop()
+            {
+                tracing::warn!("while stopping: {error}");
+            }
+        }
+    }
+
     /// Undoes everything. What fails is logged, and the rest undone.
     pub async fn unwind(mut self) {
         while let Some(step) = self.steps.pop() {

@@ -33,9 +33,9 @@ impl Daemon {
         let directory = std::env::temp_dir().join(&space.name);
         fs::create_dir_all(&directory).expect("the temporary directory can be written");
         let socket = directory.join("node.sock");
-        let text = config.replacen("[node]\n", &format!("[node]\nsocket = {socket:?}\n"), 1);
-        fs::write(directory.join("node.toml"), text).expect("the file can be written");
-        Daemon { directory, socket, child: None }
+        let daemon = Daemon { directory, socket, child: None };
+        daemon.write_config(config);
+        daemon
     }
 
     /// The command that runs it within `space`, behind the words of `wrapper`.
@@ -49,17 +49,29 @@ impl Daemon {
 
     /// Starts it and waits until it is ready.
     pub(crate) fn start(&mut self, space: &Space) {
+        self.start_by(self.command(space, ""));
+    }
+
+    /// The same by a command that comes to [`command`](Self::command).
+    pub(crate) fn start_by(&mut self, command: Command) {
+        self.spawn_by(command);
+        wait_for("the daemon to be ready", || self.is_ready());
+    }
+
+    /// Starts it, and does not wait.
+    pub(crate) fn spawn_by(&mut self, mut command: Command) {
         let log = File::create(self.directory.join("log")).expect("the file can be made");
-        let child = self.command(space, "").stderr(log).spawn().expect("the binary starts");
+        let child = command.stderr(log).spawn().expect("the binary starts");
         self.child = Some(child);
-        wait_for("the daemon to be ready", || {
-            if let Some(status) =
-                self.child.as_mut().and_then(|child| child.try_wait().ok().flatten())
-            {
-                panic!("the daemon has ended with {status}: {}", self.log());
-            }
-            client::get::<Ready>(&self.socket, "/v1/ready").is_ok()
-        });
+    }
+
+    /// Whether it answers; it must not have ended.
+    pub(crate) fn is_ready(&mut self) -> bool {
+        let child = self.child.as_mut().expect("it was started");
+        if let Some(status) = child.try_wait().ok().flatten() {
+            panic!("the daemon has ended with {status}: {}", self.log());
+        }
+        client::get::<Ready>(&self.socket, "/v1/ready").is_ok()
     }
 
     /// Runs it, where it can't start, until it says so.
@@ -84,8 +96,7 @@ impl Daemon {
     pub(crate) fn reload(&self, config: &str) -> bool {
         fs::write(self.directory.join("node.toml"), config).expect("the file can be written");
         let before = self.log().len();
-        let child = self.child.as_ref().expect("it was started");
-        super::run("kill", &["-HUP", &child.id().to_string()]);
+        self.signal("HUP");
         let said = || self.log().split_off(before);
         wait_for("the config to be read", || {
             said().contains(": in force") || said().contains("was not taken over")
@@ -93,10 +104,31 @@ impl Daemon {
         said().contains(": in force")
     }
 
+    /// Its process (that of `ip netns exec`, which becomes it).
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it was started").id()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: &str) {
+        super::run("kill", &[&format!("-{signal}"), &self.pid().to_string()]);
+    }
+
+    /// A config with the `socket` that it lacks.
+    pub(crate) fn with_socket(&self, config: &str) -> String {
+        config.replacen("[node]\n", &format!("[node]\nsocket = {:?}\n", self.socket), 1)
+    }
+
+    /// Gives it another config, which lacks the `socket`, to be read when it next is.
+    pub(crate) fn write_config(&self, config: &str) {
+        let file = self.directory.join("node.toml");
+        fs::write(file, self.with_socket(config)).expect("the file can be written");
+    }
+
     /// Sends it a signal and waits for its end.
     pub(crate) fn end(&mut self, signal: &str) -> Ended {
+        self.signal(signal);
         let mut child = self.child.take().expect("it was started");
-        super::run("kill", &[&format!("-{signal}"), &child.id().to_string()]);
         let status = child.wait().expect("it is a child of ours");
         Ended { status, error: self.log() }
     }
@@ -135,11 +167,6 @@ impl Daemon {
         let (is_done, output, error) = self.cableway(words);
         assert!(!is_done, "{words}: {output}");
         error
-    }
-
-    /// Its process (that of `ip netns exec`, which becomes it).
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.as_ref().expect("it was started").id()
     }
 
     /// Where its files are.

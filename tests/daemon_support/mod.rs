@@ -3,6 +3,7 @@
 
 pub(crate) mod daemon;
 pub(crate) mod flows;
+pub(crate) mod manager;
 pub(crate) mod stream;
 #[allow(unsafe_code)]
 pub(crate) mod sys;

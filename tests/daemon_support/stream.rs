@@ -33,11 +33,19 @@ struct Seen {
     /// Datagrams sent, and come back.
     sent: u64,
     back: u64,
+    /// When the last one came back, and the longest time without any.
+    last: Option<Duration>,
+    gap: Duration,
 }
 
 impl Stream {
     /// From `from` to the address of a pod in `to`.
     pub(crate) fn new(from: &Space, to: &Space, address: &str) -> Stream {
+        Stream::every(INTERVAL, from, to, address)
+    }
+
+    /// The same with another time between two datagrams.
+    pub(crate) fn every(interval: Duration, from: &Space, to: &Space, address: &str) -> Stream {
         let place = SocketAddr::new(address.parse().expect("an address"), PORT);
         let any = if place.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let echo = bind(to, &place.to_string());
@@ -51,10 +59,10 @@ impl Stream {
         threads.push(std::thread::spawn(move || answer(&echo, &done)));
         let (done, receiver) = (stop.clone(), sender.try_clone().expect("a descriptor"));
         let counts = seen.clone();
-        threads.push(std::thread::spawn(move || collect(&receiver, &counts, &done)));
+        threads.push(std::thread::spawn(move || collect(&receiver, epoch, &counts, &done)));
         let stop_sending = Arc::new(AtomicBool::new(false));
         let (done, counts) = (stop_sending.clone(), seen.clone());
-        threads.push(std::thread::spawn(move || send(&sender, epoch, &counts, &done)));
+        threads.push(std::thread::spawn(move || send(&sender, epoch, interval, &counts, &done)));
         Stream { stop, stop_sending, threads, seen, epoch }
     }
 
@@ -79,6 +87,11 @@ impl Stream {
         let before = self.seen.lock().expect("no thread panics").back;
         std::thread::sleep(Duration::from_millis(200));
         self.seen.lock().expect("no thread panics").back == before
+    }
+
+    /// The longest time in which none came back between two that did, since this was last asked.
+    pub(crate) fn longest_gap(&self) -> Duration {
+        std::mem::take(&mut self.seen.lock().expect("no thread panics").gap)
     }
 
     /// Datagrams sent, and come back.
@@ -128,23 +141,31 @@ fn answer(echo: &UdpSocket, done: &AtomicBool) {
     }
 }
 
-fn send(sender: &UdpSocket, epoch: Instant, seen: &Mutex<Seen>, done: &AtomicBool) {
+fn send(
+    sender: &UdpSocket,
+    epoch: Instant,
+    interval: Duration,
+    seen: &Mutex<Seen>,
+    done: &AtomicBool,
+) {
     while !done.load(Ordering::Relaxed) {
         let now = u64::try_from(epoch.elapsed().as_nanos()).expect("it is not that long ago");
         // An ICMP error for an earlier one is no matter.
         let _ = sender.send(&now.to_be_bytes());
         seen.lock().expect("no thread panics").sent += 1;
-        std::thread::sleep(INTERVAL);
+        std::thread::sleep(interval);
     }
 }
 
-fn collect(receiver: &UdpSocket, seen: &Mutex<Seen>, done: &AtomicBool) {
+fn collect(receiver: &UdpSocket, epoch: Instant, seen: &Mutex<Seen>, done: &AtomicBool) {
     let mut bytes = [0; 8];
     while !done.load(Ordering::Relaxed) {
         let Ok(8) = receiver.recv(&mut bytes) else { continue };
         let sent = Duration::from_nanos(u64::from_be_bytes(bytes));
         let mut seen = seen.lock().expect("no thread panics");
         seen.back += 1;
+        let now = epoch.elapsed();
+        seen.gap = seen.gap.max(now - seen.last.replace(now).unwrap_or(now));
         seen.youngest = seen.youngest.max(Some(sent));
     }
 }

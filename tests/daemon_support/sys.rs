@@ -1,6 +1,8 @@
-//! The one thing that takes `unsafe` here: a kernel without AF_XDP, played by seccomp.
+//! What takes `unsafe` here: a kernel without AF_XDP, played by seccomp, and descriptors by number.
 
+use rustix::io::fcntl_dupfd_cloexec;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -10,6 +12,26 @@ pub(crate) fn without_af_xdp(command: &mut Command) {
     // SAFETY: between fork and exec the closure only calls prctl, which is async-signal-safe, on
     // memory of its own stack.
     unsafe { command.pre_exec(install) };
+}
+
+/// Gives the child descriptors at the numbers from 3 on. No other child gets any of them, whichever is
+/// started meanwhile.
+pub(crate) fn give<'a>(command: &mut Command, descriptors: impl Iterator<Item = &'a OwnedFd>) {
+    /// Above all numbers that are given.
+    const ABOVE: i32 = 100;
+    let copies = descriptors.map(|fd| fcntl_dupfd_cloexec(fd, ABOVE).expect("a descriptor"));
+    let copies: Vec<OwnedFd> = copies.collect();
+    let renumber = move || {
+        for (number, fd) in (3..).zip(&copies) {
+            // SAFETY: both are numbers, and the child has nothing yet at the one that is replaced.
+            if unsafe { libc::dup2(fd.as_raw_fd(), number) } < 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure only calls dup2, which is async-signal-safe.
+    unsafe { command.pre_exec(renumber) };
 }
 
 fn install() -> io::Result<()> {

@@ -1,9 +1,11 @@
 //! Devices of the config's ports: made, addressed, opened.
 //!
-//! TUN and TAP devices live as long as their descriptors; a veth pair does not, see [`veth`].
+//! TUN and TAP devices live as long as their descriptors, which may be longer than we do, see [`tuns`];
+//! a veth pair does not, see [`veth`].
 
 mod settings;
 mod sysctl;
+mod tuns;
 mod veth;
 
 pub use settings::Settings;
@@ -16,7 +18,7 @@ use crate::config::{self, Config, Kind};
 use crate::io::Port;
 use crate::io::af_xdp::{AfXdp, AfXdpConfig, AfXdpError, Attach, Umem};
 use crate::io::netns::NetnsError;
-use crate::io::tun::{self, Tun, TunConfig, TunError};
+use crate::io::tun::{self, TunConfig, TunError};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -166,16 +168,22 @@ async fn open(
     let netns = port.netns.as_ref().map(config::Netns::path);
     let there = Netlink::connect(netns.as_deref())?;
     let device = port.device.as_str();
-    let (queues, ours) = match port.kind {
-        Kind::Tun | Kind::Tap => (open_tun(config, port, netns.clone())?, device.to_owned()),
-        Kind::AfXdp => veth::open(config, port, netns.as_deref(), umem, undo).await?,
+    let (queues, ours, is_kept) = match port.kind {
+        Kind::Tun | Kind::Tap => {
+            let (queues, is_kept) = open_tun(config, port, netns.clone()).await?;
+            (queues, device.to_owned(), is_kept)
+        }
+        Kind::AfXdp => {
+            let (queues, ours) = veth::open(config, port, netns.as_deref(), umem, undo).await?;
+            (queues, ours, false)
+        }
     };
     sysctl::quieten(netns.as_deref(), device, port.kind);
     if netns.is_none() {
         sysctl::trust(device);
     }
     let gateways: Vec<_> = config.gateway.addresses.iter().map(|own| own.ip()).collect();
-    Settings::of(port, &gateways).set_up(device, &there).await?;
+    Settings::of(port, &gateways).set_up(device, &there, is_kept).await?;
     let about = PortFacts {
         kind: kind_name(port.kind).to_owned(),
         device: ours,
@@ -187,12 +195,12 @@ async fn open(
     Ok(Opened { facts, queues, about })
 }
 
-/// A TUN or TAP device with a queue for each worker.
-fn open_tun(
+/// A TUN or TAP device with a queue for each worker; whether it is one that was there already.
+async fn open_tun(
     config: &Config,
     port: &config::Port,
     netns: Option<PathBuf>,
-) -> Result<Vec<Box<dyn Port>>, DeviceError> {
+) -> Result<(Vec<Box<dyn Port>>, bool), DeviceError> {
     let tun = TunConfig {
         kind: if port.kind == Kind::Tap { tun::Kind::Tap } else { tun::Kind::Tun },
         name: port.device.to_string(),
@@ -202,7 +210,8 @@ fn open_tun(
         queues: config.workers.cores.len(),
         tx_queue_len: TUN_QUEUE,
     };
-    Ok(boxed(Tun::create(&tun)?))
+    let (queues, is_kept) = tuns::open(port, &tun).await?;
+    Ok((boxed(queues), is_kept))
 }
 
 /// Queues of one kind as queues of any.

@@ -44,9 +44,15 @@ impl Settings {
         }
     }
 
-    /// Sets a new device up, which has its MTU already. Addresses, up, routes: in this order,
-    /// because the kernel forgets routes of a device that is down.
-    pub(super) async fn set_up(&self, device: &str, there: &Netlink) -> Result<(), DeviceError> {
+    /// Sets a device up, which has its MTU already: a new one, or one that `is_kept` from an earlier
+    /// life, where all may be there. Addresses, up, routes: in this order, because the kernel
+    /// forgets routes of a device that is down.
+    pub(super) async fn set_up(
+        &self,
+        device: &str,
+        there: &Netlink,
+        is_kept: bool,
+    ) -> Result<(), DeviceError> {
         let link = there.link(device).await?;
         let link = link.ok_or_else(|| DeviceError::Gone { device: device.to_owned() })?;
         for address in &self.addresses {
@@ -54,7 +60,7 @@ impl Settings {
         }
         there.change_link(device, &Change { up: Some(true), ..Change::default() }).await?;
         for Route { prefix, via, source } in &self.routes {
-            there.add_route(link.index, *prefix, *via, *source).await?;
+            there.set_route(link.index, *prefix, *via, *source, is_kept).await?;
         }
         Ok(())
     }

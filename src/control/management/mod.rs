@@ -11,6 +11,7 @@
 mod api;
 mod body;
 pub mod client;
+mod given;
 mod openapi;
 mod socket;
 

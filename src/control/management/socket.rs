@@ -13,15 +13,18 @@ use std::path::{Path, PathBuf};
 /// Connections that may wait to be taken.
 const BACKLOG: i32 = 64;
 
+/// No file has this identity.
+pub(super) const NOBODYS: (u64, u64) = (0, 0);
+
 /// A listening socket with its file, which goes away with it.
 #[derive(Debug)]
 pub struct Socket {
-    listener: UnixListener,
-    path: PathBuf,
+    pub(super) listener: UnixListener,
+    pub(super) path: PathBuf,
     /// Device and inode: the file is removed only while it is this one.
-    identity: (u64, u64),
+    pub(super) identity: (u64, u64),
     /// The directory, when it was made for the file.
-    directory: Option<PathBuf>,
+    pub(super) directory: Option<PathBuf>,
 }
 
 /// The socket can't be had.

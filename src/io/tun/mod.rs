@@ -9,11 +9,14 @@
 //! keeps to one queue, and once both its directions are under way to one worker.
 //!
 //! The device exists as long as one of its queues is open, so that it is gone with the process,
-//! however that ends. Its addresses, its routes and whether it is up are the control thread's business.
+//! however that ends, unless somebody else was given the queues to hold ([`Tun::file`]). Its addresses, its routes and whether it is up are the control thread's business.
 
+mod adopt;
 #[allow(unsafe_code)]
 mod sys;
 mod vnet;
+
+pub use adopt::AdoptError;
 
 use super::device::{self, Statistics};
 use super::netns::{self, NetnsError};
@@ -28,6 +31,7 @@ use std::io::{self, IoSlice, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use sys::{Read, Row};
 
 const CLONE_DEVICE: &str = "/dev/net/tun";
@@ -109,7 +113,7 @@ pub enum TunError {
 /// One queue of a TUN or TAP device.
 #[derive(Debug)]
 pub struct Tun {
-    file: File,
+    file: Arc<File>,
     kind: Kind,
     offload: Offload,
     row: Row,
@@ -123,20 +127,35 @@ impl Tun {
         netns::within(config.netns.as_deref(), || create(config))
             .map_err(|source| TunError::Netns { name: config.name.clone(), source })?
     }
+
+    /// The queue itself: who holds its descriptor keeps the device.
+    pub fn file(&self) -> &Arc<File> {
+        &self.file
+    }
 }
 
 /// Makes the device in this thread's namespace.
 fn create(config: &TunConfig) -> Result<Vec<Tun>, TunError> {
+    let mut queues = Vec::with_capacity(config.queues);
+    for _ in 0..config.queues.max(1) {
+        queues.push(open_queue(config, queues.is_empty())?);
+    }
+    set_up(config, queues)
+}
+
+/// Makes open queues into ports; the device is in this thread's namespace.
+fn set_up(config: &TunConfig, files: Vec<File>) -> Result<Vec<Tun>, TunError> {
     let setup = |step| {
         let name = config.name.clone();
         move |source| TunError::Setup { name, step, source }
     };
-    let mut queues = Vec::with_capacity(config.queues);
-    for _ in 0..config.queues.max(1) {
-        let (file, offload) = open_queue(config, queues.is_empty())?;
-        let row = Row::new();
-        let (kind, statistics) = (config.kind, None);
-        queues.push(Tun { file, kind, offload, row, statistics });
+    let mut queues = Vec::with_capacity(files.len());
+    for file in files {
+        sys::set_vnet_hdr_size(&file, vnet::LEN as i32)
+            .map_err(setup("choose the header before each frame"))?;
+        let offload = Offload::negotiate(&file).map_err(setup("switch offloads on"))?;
+        let (file, row) = (Arc::new(file), Row::new());
+        queues.push(Tun { file, kind: config.kind, offload, row, statistics: None });
     }
     let name = &config.name;
     device::set_mtu(name, config.mtu).map_err(setup("set the device's MTU"))?;
@@ -150,11 +169,7 @@ fn create(config: &TunConfig) -> Result<Vec<Tun>, TunError> {
     Ok(queues)
 }
 
-fn open_queue(config: &TunConfig, first: bool) -> Result<(File, Offload), TunError> {
-    let setup = |step| {
-        let name = config.name.clone();
-        move |source| TunError::Setup { name, step, source }
-    };
+fn open_queue(config: &TunConfig, first: bool) -> Result<File, TunError> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -181,10 +196,7 @@ fn open_queue(config: &TunConfig, first: bool) -> Result<(File, Offload), TunErr
             _ => TunError::Setup { name, step: "make the device", source },
         }
     })?;
-    sys::set_vnet_hdr_size(&file, vnet::LEN as i32)
-        .map_err(setup("choose the header before each frame"))?;
-    let offload = Offload::negotiate(&file).map_err(setup("switch offloads on"))?;
-    Ok((file, offload))
+    Ok(file)
 }
 
 /// What the kernel leaves to us and takes from us unfinished.
@@ -339,6 +351,6 @@ impl Tun {
 
     fn write_all_of(&self, pieces: &[IoSlice<'_>]) -> io::Result<()> {
         // The device takes a frame whole or not at all.
-        (&self.file).write_vectored(pieces).map(drop)
+        (&*self.file).write_vectored(pieces).map(drop)
     }
 }

@@ -7,7 +7,7 @@ use pipeline::snapshot::PortId;
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 
 /// Bytes that a read leaves free in the head chunk.
 const HEAD_ROOM: usize = CHUNK_SIZE - HEADROOM;
@@ -27,6 +27,28 @@ pub(super) fn set_iff(file: &File, name: &str, flags: i32) -> io::Result<String>
     // SAFETY: the kernel terminates the name that it answers with, within the array.
     let name = unsafe { CStr::from_ptr(request.ifr_name.as_ptr()) };
     Ok(name.to_string_lossy().into_owned())
+}
+
+/// The name and the flags of the device that `file` is a queue of.
+pub(super) fn get_iff(file: &File) -> io::Result<(String, i32)> {
+    let mut request = ifreq("any")?;
+    // SAFETY: TUNGETIFF writes an ifreq.
+    check(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNGETIFF, &raw mut request) })?;
+    // SAFETY: the kernel terminates the name that it answers with, within the array.
+    let name = unsafe { CStr::from_ptr(request.ifr_name.as_ptr()) };
+    // SAFETY: of the union's fields TUNGETIFF fills in the flags.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    Ok((name.to_string_lossy().into_owned(), i32::from(flags as u16)))
+}
+
+/// The namespace that the device of `file` is in.
+pub(super) fn device_netns(file: &File) -> io::Result<File> {
+    // SAFETY: TUNGETDEVNETNS takes no argument and returns a new descriptor, which is ours.
+    unsafe {
+        let fd = libc::ioctl(file.as_raw_fd(), libc::TUNGETDEVNETNS);
+        check(fd)?;
+        Ok(File::from_raw_fd(fd))
+    }
 }
 
 /// Says how long the header before each frame is.
