@@ -3,11 +3,12 @@
 
 use super::body::{self, Whole};
 use super::openapi::{Endpoint, Part};
-use super::{Served, problems, ready, show};
+use super::{Served, failure, problems};
 use crate::config::edit::Problem;
 use crate::config::{Config, Name, Peer, Port, Prefix, Route, Unicast};
 use crate::control::desired::plan::Fixed;
 use crate::control::desired::{Desired, Edit, Refused, RouteEdits};
+use crate::control::report::What;
 use crate::control::{orders, report};
 use axum::Json;
 use axum::extract::{Path, Query, State as With};
@@ -201,6 +202,32 @@ struct File {
 }
 
 type Answered = Result<Response, Response>;
+
+async fn ready(With(served): With<Served>) -> Response {
+    Json(served.state.ready()).into_response()
+}
+
+async fn show(With(served): With<Served>, Path(what): Path<String>) -> Response {
+    let Some(what) = What::from_name(&what) else {
+        let known: Vec<_> = What::ALL.iter().map(|what| what.name()).collect();
+        let message = format!("nothing called `{what}` to show; there are {}", known.join(", "));
+        return failure(StatusCode::NOT_FOUND, message);
+    };
+    let state = served.state;
+    match what {
+        What::Ports => Json(state.ports()).into_response(),
+        // There may be very many.
+        What::Routes => {
+            let routes = body::aside(move || Ok(Json(state.routes()).into_response())).await;
+            routes.unwrap_or_else(|failed| failed)
+        }
+        What::Peers => Json(state.peers()).into_response(),
+        What::Neighbours => Json(state.neighbours()).into_response(),
+        What::Fdb => Json(state.fdb()).into_response(),
+        What::Drops => Json(state.drops()).into_response(),
+        What::Workers => Json(state.workers()).into_response(),
+    }
+}
 
 async fn openapi() -> Response {
     Json(super::document()).into_response()

@@ -21,13 +21,12 @@ pub use socket::{Socket, SocketError};
 
 use super::desired::Refused;
 use super::orders::Editor;
-use super::report::{Failure, What};
+use super::report::Failure;
 use super::state::State;
 use crate::config::edit::Problem;
 use api::ENDPOINTS;
 use axum::Json;
 use axum::Router;
-use axum::extract::{Path, State as With};
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use hyper::server::conn::http1;
@@ -109,31 +108,6 @@ async fn in_json(response: Response) -> Response {
     let status = response.status();
     let text = axum::body::to_bytes(response.into_body(), REFUSAL).await.unwrap_or_default();
     failure(status, String::from_utf8_lossy(&text).into_owned())
-}
-
-async fn ready(With(served): With<Served>) -> Response {
-    Json(served.state.ready()).into_response()
-}
-
-async fn show(With(served): With<Served>, Path(what): Path<String>) -> Response {
-    let Some(what) = What::from_name(&what) else {
-        let known: Vec<_> = What::ALL.iter().map(|what| what.name()).collect();
-        let message = format!("nothing called `{what}` to show; there are {}", known.join(", "));
-        return failure(StatusCode::NOT_FOUND, message);
-    };
-    let state = served.state;
-    match what {
-        What::Ports => Json(state.ports()).into_response(),
-        // There may be very many.
-        What::Routes => match body::aside(move || Ok(Json(state.routes()).into_response())).await {
-            Ok(response) | Err(response) => response,
-        },
-        What::Peers => Json(state.peers()).into_response(),
-        What::Neighbours => Json(state.neighbours()).into_response(),
-        What::Fdb => Json(state.fdb()).into_response(),
-        What::Drops => Json(state.drops()).into_response(),
-        What::Workers => Json(state.workers()).into_response(),
-    }
 }
 
 async fn refuse_path(uri: Uri) -> Response {

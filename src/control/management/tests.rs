@@ -3,7 +3,7 @@
 use super::*;
 use crate::control::desired::plan::plan;
 use crate::control::orders;
-use crate::control::report;
+use crate::control::report::{self, What};
 use crate::control::state::tests::state;
 use axum::body::Body;
 use axum::http::Request;
