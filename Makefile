@@ -7,7 +7,7 @@ CARGO ?= cargo
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 CABLEWAY := target/release/cableway
 
-.PHONY: demo test check loom bench setup
+.PHONY: demo test check soak loom bench setup
 
 # Two nodes, each a daemon of ours, and what was measured between their pods.
 demo: setup
@@ -31,6 +31,11 @@ check:
 loom:
 	CARGO_TARGET_DIR=target/loom RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 \
 		$(CARGO) test -p pipeline --lib loom
+
+# Random changes, kills and upgrades of two nodes under traffic, and what they leave behind: one page.
+MINUTES ?= 60
+soak: setup
+	MINUTES=$(MINUTES) $(AS_ROOT) $(CARGO) test --release --test soak -- --ignored --nocapture
 
 # Micro-benchmarks of tables, tunnels and the pipeline, in memory.
 bench: setup
