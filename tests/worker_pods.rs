@@ -171,8 +171,8 @@ fn a_hundred_and_ten_pods_one_after_the_other() {
     assert!(counters.map(|(came, went)| came as i64 - went as i64).sum::<i64>() == 0);
 }
 
-/// AF_XDP ports lend chunks to the kernel: they all come back, however often ports come and go under
-/// load.
+/// AF_XDP ports lend chunks to the kernel: they all come back, however often ports come and go
+/// under load.
 #[test]
 fn veths_come_and_go_and_leak_no_chunk() {
     let runtime = runtime();

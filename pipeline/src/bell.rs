@@ -26,8 +26,8 @@ impl Default for Bell {
 }
 
 impl Bell {
-    /// Called after something was put where the sleeper looks. Whether the caller has to wake it: of
-    /// several callers one is told to.
+    /// Called after something was put where the sleeper looks. Whether the caller has to wake it:
+    /// of several callers one is told to.
     #[inline]
     pub fn ring(&self) -> bool {
         fence(Ordering::SeqCst);
@@ -75,8 +75,8 @@ impl Flag {
         self.raised.load(Ordering::Relaxed)
     }
 
-    /// Lowers it if it is raised. The channel is emptied after that: what was put in before the last
-    /// [`raise`](Self::raise) that was seen is seen, and a later one raises the flag again.
+    /// Lowers it if it is raised. The channel is emptied after that: what was put in before the
+    /// last [`raise`](Self::raise) that was seen is seen, and a later one raises the flag again.
     #[inline]
     pub fn take(&self) -> bool {
         // A plain store of `false` could wipe out a `raise` whose value was never seen.
@@ -92,8 +92,8 @@ mod tests {
     use loom::sync::atomic::Ordering::Relaxed;
     use loom::thread;
 
-    /// Two tell, one sleeps until it has heard both. Loom finds a sleep that nobody ends as a deadlock
-    /// of the channel that stands for the wake-up.
+    /// Two tell, one sleeps until it has heard both. Loom finds a sleep that nobody ends as a
+    /// deadlock of the channel that stands for the wake-up.
     #[test]
     fn loom_no_call_is_missed() {
         loom::model(|| {

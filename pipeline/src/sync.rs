@@ -1,6 +1,6 @@
 //! The primitives of [`frame::ring`](crate::frame::ring) and [`bell`](crate::bell): the standard
-//! library's, or with `--cfg loom` those of loom, which runs a test through every order in which its
-//! threads may see each other's writes (`make loom`).
+//! library's, or with `--cfg loom` those of loom, which runs a test through every order in which
+//! its threads may see each other's writes (`make loom`).
 
 #[cfg(loom)]
 pub(crate) use loom::{

@@ -124,6 +124,9 @@ pub struct Memory {
     pub chunks: Bounded<1024, 4_194_304>,
     /// Use the kernel's huge pages as far as it has any free, ordinary ones otherwise.
     pub huge_pages: bool,
+    /// Chunks that stand ready at each quiet port of kind `af_xdp`. A burst of more frames than that
+    /// loses some; with the load more stand ready.
+    pub standby: Bounded<8, 1024>,
 }
 
 /// `[[uplink]]`
@@ -200,7 +203,7 @@ impl Default for Workers {
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { chunks: Bounded::of::<16_384>(), huge_pages: true }
+        Self { chunks: Bounded::of::<16_384>(), huge_pages: true, standby: Bounded::of::<64>() }
     }
 }
 

@@ -1,9 +1,9 @@
 //! All workers as the control side has them: which of them owns which queue, and whether they are
 //! well.
 //!
-//! A device with as many queues as there are workers, or more, has its queue `i` with worker `i` modulo
-//! their number: what a flow's packets came in by on one device then is, on another such device, the
-//! queue that they leave by. The queues of other devices go to whoever has the fewest.
+//! A device with as many queues as there are workers, or more, has its queue `i` with worker `i`
+//! modulo their number: what a flow's packets came in by on one device then is, on another such
+//! device, the queue that they leave by. The queues of other devices go to whoever has the fewest.
 
 use crate::config;
 use crate::io::Port;
@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 
 /// How often workers are looked at.
 const LOOK: Duration = Duration::from_secs(1);
-/// Looks in a row at which a worker has not moved: then it hangs. A sleeping one moves twice a second.
+/// Looks in a row at which a worker has not moved: then it hangs. A sleeping one moves twice a
+/// second.
 const STRIKES: u32 = 5;
 /// How often it is asked whether workers have done what they were told.
 const POLL: Duration = Duration::from_micros(500);
@@ -146,8 +147,8 @@ impl Workers {
         Arc::new(Workers { mode, facts, closed, crew, queues: Mutex::new(queues) })
     }
 
-    /// Gives a port's queues to workers that own them from now on. The tables that lead packets to the
-    /// port are to be published after this, unless it was [suspended](Self::suspend).
+    /// Gives a port's queues to workers that own them from now on. The tables that lead packets to
+    /// the port are to be published after this, unless it was [suspended](Self::suspend).
     ///
     /// # Errors
     /// When a queue can't be watched. The port is not with any worker then.
@@ -185,8 +186,8 @@ impl Workers {
         lock(&self.queues).retain(|queue| queue.port != id);
     }
 
-    /// Takes a port's device away; what is sent to it is dropped until it is [added](Self::add) again,
-    /// and what is counted of it goes on then. When it returns the device is closed.
+    /// Takes a port's device away; what is sent to it is dropped until it is [added](Self::add)
+    /// again, and what is counted of it goes on then. When it returns the device is closed.
     pub async fn suspend(&self, id: PortId) {
         self.tell(|crew| crew.remove(id));
         self.until(Crew::has_obeyed).await;

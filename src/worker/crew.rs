@@ -103,8 +103,8 @@ impl Crew {
         &self.closer.stats
     }
 
-    /// Gives workers the queues of a port: one owner each. All other workers hand frames for the port to
-    /// those.
+    /// Gives workers the queues of a port: one owner each. All other workers hand frames for the
+    /// port to those.
     ///
     /// # Errors
     /// When a queue's readiness cannot be watched. Nothing was given to anybody then.

@@ -1,8 +1,8 @@
 //! Handing frames over: from the worker that has a frame to the one that owns a queue of its port.
 //!
-//! From each worker to each other one leads a ring of frames; no bytes are copied. A worker puts the
-//! frames of a turn in, shows them at once, and wakes the other one only if it sleeps. A frame names
-//! its port by its verdict. Frames of a flow come by one ring, in their order.
+//! From each worker to each other one leads a ring of frames; no bytes are copied. A worker puts
+//! the frames of a turn in, shows them at once, and wakes the other one only if it sleeps. A frame
+//! names its port by its verdict. Frames of a flow come by one ring, in their order.
 //!
 //! **What a frame's sender knew its taker knows.** A worker looks at its rings first, then obeys
 //! commands, then loads the tables, and then takes only what it saw at the look: so a port that the
@@ -101,8 +101,8 @@ impl Hands {
 }
 
 impl Worker {
-    /// Gives all that is queued for `id` to the worker that owns a queue of it; returns how many frames
-    /// it took.
+    /// Gives all that is queued for `id` to the worker that owns a queue of it; returns how many
+    /// frames it took.
     pub(super) fn hand_over(&mut self, id: PortId, to: usize) -> usize {
         let Worker { pipeline, hands, pool, stats, .. } = self;
         let Some(Some(outbox)) = hands.out.get_mut(to) else { return 0 };

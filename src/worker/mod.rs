@@ -1,13 +1,13 @@
 //! Workers: one loop each, pinned to a core, run to completion.
 //!
-//! [`Worker::turn`] is the whole data path on one page: take over what others hand us, receive from the
-//! ports that are ready, run the stages, send. Between turns a worker paces itself ([`pace`]) and obeys
-//! its [`Handle`]. A [`Crew`] is all workers of a process.
+//! [`Worker::turn`] is the whole data path on one page: take over what others hand us, receive from
+//! the ports that are ready, run the stages, send. Between turns a worker paces itself ([`pace`])
+//! and obeys its [`Handle`]. A [`Crew`] is all workers of a process.
 //!
 //! A worker owns queues of devices: one owner each. It asks only those that are *ready*: a port
-//! becomes so by an edge of its readiness, and stays so until it was seen to have nothing left. One that is
-//! asked by a look at memory stays so for a while longer, as that costs less than to be told. For a
-//! port of which it owns no queue a worker hands frames over ([`hand`]).
+//! becomes so by an edge of its readiness, and stays so until it was seen to have nothing left. One
+//! that is asked by a look at memory stays so for a while longer, as that costs less than to be
+//! told. For a port of which it owns no queue a worker hands frames over ([`hand`]).
 
 mod closer;
 mod crew;

@@ -40,8 +40,8 @@ impl Default for Pacing {
 const SLEEP: Duration = Duration::from_millis(500);
 /// Longest sleep while frames wait for a neighbour or for room in a port.
 const NAP: Duration = Duration::from_millis(1);
-/// Time between two looks for readiness of a busy worker, nanoseconds: how much later it learns of a
-/// port that was quiet.
+/// Time between two looks for readiness of a busy worker, nanoseconds: how much later it learns of
+/// a port that was quiet.
 const LOOK: u64 = 20_000;
 /// Ports that one look tells of; the next look tells of the others.
 const EVENTS: usize = 128;
@@ -116,8 +116,8 @@ impl Pace {
         if spins { self.look(worker, Duration::ZERO) } else { self.sleep(worker, inside) }
     }
 
-    /// Sleeps until a port is ready or somebody calls. Readiness is edge-triggered: what arrives between
-    /// the last turn and the sleep has made its edge already, and ends the sleep at once.
+    /// Sleeps until a port is ready or somebody calls. Readiness is edge-triggered: what arrives
+    /// between the last turn and the sleep has made its edge already, and ends the sleep at once.
     fn sleep(&mut self, worker: &mut Worker, inside: &Inside) -> io::Result<()> {
         let most = if self.must_ask > 0 || worker.is_waiting() { NAP } else { SLEEP };
         let bell = &inside.door.bell;

@@ -239,8 +239,8 @@ fn a_core_that_is_not_there_is_named() {
     assert!(error.to_string().contains("core 4096"), "{error}");
 }
 
-/// A port that says that there is more and that there is no chunk for it must be asked again, although
-/// nothing makes it ready.
+/// A port that says that there is more and that there is no chunk for it must be asked again,
+/// although nothing makes it ready.
 #[test]
 fn a_port_that_lacks_chunks_is_asked_again() {
     let plan =

@@ -1,4 +1,5 @@
-//! A ring that hands values, frames that is, from one worker to another: one producer, one consumer.
+//! A ring that hands values, frames that is, from one worker to another: one producer, one
+//! consumer.
 //!
 //! ```text
 //!            head (consumer's)       tail (producer's)
@@ -6,13 +7,14 @@
 //!  | free | free | full | full | full | free | free |     slot of an index: index mod size
 //! ```
 //! Both indices only grow (and wrap); each is written by one side, with release ordering after the
-//! slots, and read by the other with acquire ordering before them. Each side keeps a copy of the other's index
-//! and looks at the shared one only when the copy says that there is nothing left to do. A batch is
-//! shown to the other side at once, by [`Producer::publish`] and [`Consumer::release`], so that it
-//! costs one move of a shared cache line and not one for each frame.
+//! slots, and read by the other with acquire ordering before them. Each side keeps a copy of the
+//! other's index and looks at the shared one only when the copy says that there is nothing left to
+//! do. A batch is shown to the other side at once, by [`Producer::publish`] and
+//! [`Consumer::release`], so that it costs one move of a shared cache line and not one for each
+//! frame.
 //!
-//! Invariant: slots from `head` to `tail` hold a value and are the consumer's; the others hold none and
-//! are the producer's.
+//! Invariant: slots from `head` to `tail` hold a value and are the consumer's; the others hold none
+//! and are the producer's.
 
 use crate::sync::{Arc, AtomicUsize, Ordering, UnsafeCell};
 use crossbeam::utils::CachePadded;
@@ -25,8 +27,9 @@ struct Shared<T> {
     slots: Box<[UnsafeCell<MaybeUninit<T>>]>,
 }
 
-// SAFETY: by the invariant a slot belongs to one side at a time, and it changes sides with the release of an
-// index and its acquisition; so values are moved between threads, for which `T: Send` is enough.
+// SAFETY: by the invariant a slot belongs to one side at a time, and it changes sides with the
+// release of an index and its acquisition; so values are moved between threads, for which `T: Send`
+// is enough.
 unsafe impl<T: Send> Sync for Shared<T> {}
 // SAFETY: as above; nothing in it belongs to a thread.
 unsafe impl<T: Send> Send for Shared<T> {}
@@ -90,8 +93,9 @@ impl<T> Producer<T> {
             }
         }
         self.shared.slot(self.next).with_mut(|slot| {
-            // SAFETY: fewer than `size` slots are between `head` and `next`, so this one is not among them:
-            // it is ours, and the consumer is done with it since `released` was acquired.
+            // SAFETY: fewer than `size` slots are between `head` and `next`, so this one is not
+            // among them: it is ours, and the consumer is done with it since `released` was
+            // acquired.
             unsafe { (*slot).write(value) };
         });
         self.next = self.next.wrapping_add(1);
@@ -111,24 +115,25 @@ impl<T> Producer<T> {
 }
 
 impl<T> Consumer<T> {
-    /// Looks what has been published; how many values there are to [`pop`](Self::pop). All that their
-    /// producer saw before it published them can be seen from here on.
+    /// Looks what has been published; how many values there are to [`pop`](Self::pop). All that
+    /// their producer saw before it published them can be seen from here on.
     #[inline]
     pub fn look(&mut self) -> usize {
         self.published = self.shared.tail.load(Ordering::Acquire);
         self.published.wrapping_sub(self.next)
     }
 
-    /// Takes out one of the values that the last [`look`](Self::look) saw; its slot is the producer's
-    /// after [`release`](Self::release).
+    /// Takes out one of the values that the last [`look`](Self::look) saw; its slot is the
+    /// producer's after [`release`](Self::release).
     #[inline]
     pub fn pop(&mut self) -> Option<T> {
         if self.next == self.published {
             return None;
         }
         let value = self.shared.slot(self.next).with(|slot| {
-            // SAFETY: the slot lies between `head` and a `tail` that was acquired, so that the producer has
-            // written it and will not touch it before it is released. Each is read once: `next` moves on.
+            // SAFETY: the slot lies between `head` and a `tail` that was acquired, so that the
+            // producer has written it and will not touch it before it is released. Each is read
+            // once: `next` moves on.
             unsafe { (*slot).assume_init_read() }
         });
         self.next = self.next.wrapping_add(1);
@@ -249,8 +254,8 @@ mod tests {
     }
 
     proptest! {
-        /// Against an oracle of queues: pushed, published, and seen by a look; `kept` slots are popped and
-        /// not released.
+        /// Against an oracle of queues: pushed, published, and seen by a look; `kept` slots are
+        /// popped and not released.
         #[test]
         fn behaves_as_queues_do(
             log in 0u32..5,

@@ -19,9 +19,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Slots of the rings of a pod's port, and chunks that stand ready for it while it is quiet.
-const RING: u32 = 2048;
-const FILL: u32 = 64;
+/// Slots of the rings of a pod's port.
+const RING: u32 = 1024;
 /// How often, and how long apart, a device is looked at that its last owner may be leaving just
 /// now.
 const LEAVING: (u32, Duration) = (20, Duration::from_millis(50));
@@ -50,7 +49,7 @@ pub(super) async fn open(
             attach: attach(port.attach.unwrap_or_default()),
             matches: None,
             ring: RING,
-            fill: FILL,
+            fill: config.memory.standby.get(),
         },
     )?;
     Ok((boxed(open), near))

@@ -9,9 +9,10 @@
 //! ```
 //!
 //! A received frame lies where the kernel put it, 256 bytes into its chunk; headers are pushed and
-//! popped there, and the same chunk is sent, on whatever device. There is one system call for a batch
-//! of frames to send and none for receiving. What the kernel cannot tell us about a frame is its
-//! pending checksum and a VLAN tag kept aside: [`device::complete_frames`] makes a pod finish both.
+//! popped there, and the same chunk is sent, on whatever device. There is one system call for a
+//! batch of frames to send and none for receiving. What the kernel cannot tell us about a frame is
+//! its pending checksum and a VLAN tag kept aside: [`device::complete_frames`] makes a pod finish
+//! both.
 //!
 //! Everything vanishes with the process, after SIGKILL too.
 
@@ -172,8 +173,8 @@ impl Device {
     }
 }
 
-/// A port over one queue of a device. What it sends on a veth comes in by the queue of the same number
-/// at the other end.
+/// A port over one queue of a device. What it sends on a veth comes in by the queue of the same
+/// number at the other end.
 ///
 /// Its socket holds chunks: [`close`](Port::close) gives them back, dropping the port does not.
 #[derive(Debug)]
@@ -191,7 +192,8 @@ pub struct AfXdp {
     started: bool,
     /// Whether anything was sent since it was settled.
     busy: bool,
-    /// With the first queue only, since the counters belong to the device; until the meter is taken.
+    /// With the first queue only, since the counters belong to the device; until the meter is
+    /// taken.
     statistics: Option<Statistics>,
 }
 
