@@ -123,6 +123,10 @@ fn a_route_that_moves_to_another_uplink() {
     two.b.ip("link set eth1 up");
     for (node, own, number) in [(&two.a, "192.0.2.1", 2), (&two.b, "192.0.2.2", 1)] {
         node.ip(&format!("route add default via 192.168.71.{number} src {own} table 99"));
+    }
+    // What is looked at for the links and routes must not meet the rule already: it would be the reason.
+    std::thread::sleep(Duration::from_millis(500));
+    for node in [&two.a, &two.b] {
         node.ip("rule add to 192.0.2.0/24 lookup 99 priority 99");
     }
     wait_for("the rule to be followed", || uplink(&a) == "eth1");

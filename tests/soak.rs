@@ -235,7 +235,7 @@ impl Soak {
         self.reload_b();
         self.stream.passes();
         // What is closed in the background takes a moment.
-        std::thread::sleep(Duration::from_secs(2));
+        std::thread::sleep(Duration::from_secs(3));
         let of = |what: &str| format!("/proc/{}/{what}", self.b.pid());
         let status = fs::read_to_string(of("status")).unwrap();
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();

@@ -33,6 +33,10 @@ use crate::io::af_xdp::AfXdpError;
 use pipeline::frame::MemoryError;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
+
+/// How long a thread for what takes a while, such as to list a million routes, waits for more of it.
+const SPARE_THREADS: Duration = Duration::from_secs(1);
 
 /// The daemon can't start, or can't go on.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +76,8 @@ pub enum DaemonError {
 /// When it can't start or a worker fails. The machine is then as it was before, as it is when this
 /// returns without an error.
 pub fn run(config: Config, file: &Path) -> Result<(), DaemonError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().thread_keep_alive(SPARE_THREADS).build();
     let runtime = runtime.map_err(|source| DaemonError::Io { doing: "starting tokio", source })?;
     supervisor::inherit();
     runtime.block_on(async {
