@@ -60,6 +60,9 @@ struct Outer<'a> {
     tos: u8,
     /// The folded sum that its UDP checksum is in: [`HOLDS`], or what [`holds_completed`] judges.
     sum: u16,
+    /// Bytes in front of the inner IP header.
+    len: usize,
+    peer: u16,
 }
 
 /// The folded sum over bytes that include a right checksum.
@@ -82,31 +85,35 @@ struct Known<'a> {
     peer: &'a Peer,
 }
 
-impl<'a> Known<'a> {
-    /// Whether the packet in `frame` has the same headers.
-    #[inline(always)]
-    fn is_for(&self, frame: &Frame) -> bool {
-        let meta = &frame.meta;
-        let [_, _, port @ ..] = *frame.bytes_at::<4>(meta.l4).unwrap_or(&[0; 4]);
-        let ends = match meta.packet {
-            Packet::V4 => frame.bytes_at::<8>(meta.l3 + ipv4::field::SRC.start as u16),
-            _ => return self.is_for_v6(frame),
-        };
-        self.packet == Packet::V4
-            && self.protocol == meta.protocol
-            && (u16::from_ne_bytes(port) ^ self.port.0) & self.port.1 == 0
-            && ends.is_some_and(|ends| Some(ends) == self.ends.first_chunk())
-    }
+/// The headers of an outer packet.
+#[derive(Clone, Copy)]
+struct Head<'a> {
+    /// From the IP header on.
+    bytes: &'a [u8],
+    /// Where the header behind the IP header begins.
+    l4: usize,
+    packet: Packet,
+    protocol: u8,
+}
 
-    #[inline(never)]
-    fn is_for_v6(&self, frame: &Frame) -> bool {
-        let meta = &frame.meta;
-        let [_, _, port @ ..] = *frame.bytes_at::<4>(meta.l4).unwrap_or(&[0; 4]);
-        let ends = frame.bytes_at(meta.l3 + ipv6::field::SRC.start as u16);
-        self.packet == meta.packet
-            && self.protocol == meta.protocol
-            && (u16::from_ne_bytes(port) ^ self.port.0) & self.port.1 == 0
-            && ends == Some(&self.ends)
+impl<'a> Known<'a> {
+    /// Whether a packet has the same headers.
+    #[inline(always)]
+    fn is_for(&self, head: Head<'_>) -> bool {
+        let ends = match head.packet {
+            Packet::V4 => 0..8,
+            _ => 0..32,
+        };
+        let first = match head.packet {
+            Packet::V4 => ipv4::field::SRC.start,
+            _ => ipv6::field::SRC.start,
+        };
+        let port = head.bytes.get(head.l4 + 2..head.l4 + 4).and_then(|port| port.first_chunk());
+        let port = u16::from_ne_bytes(*port.unwrap_or(&[0; 2]));
+        self.packet == head.packet
+            && self.protocol == head.protocol
+            && (port ^ self.port.0) & self.port.1 == 0
+            && head.bytes.get(first..first + ends.end) == Some(&self.ends[ends])
     }
 
     #[inline(never)]
@@ -160,6 +167,9 @@ fn steered(steer: Steer, snapshot: &Snapshot) -> impl Iterator<Item = (usize, &T
     snapshot.tunnels.iter().enumerate().filter(move |(_, tunnel)| tunnel.steer == steer)
 }
 
+/// Bytes of the headers of most packets: IPv4, UDP, eight of the tunnel, Ethernet.
+const PLAIN: usize = ipv4::LEN + udp::LEN + 8 + ethernet::LEN;
+
 /// Takes the outer headers off.
 #[inline(always)]
 fn decap<'a>(
@@ -168,35 +178,82 @@ fn decap<'a>(
     latest: &mut Option<Known<'a>>,
     partial_sums: bool,
 ) -> Result<Outer<'a>, Reason> {
+    let meta = &frame.meta;
+    let is_plain = meta.packet == Packet::V4
+        && meta.protocol == protocol::UDP
+        && meta.l4 == meta.l3 + ipv4::LEN as u16;
+    let plain = match frame.bytes_at::<PLAIN>(meta.l3) {
+        Some(bytes) if is_plain => {
+            let (packet, protocol) = (Packet::V4, protocol::UDP);
+            let head = Head { bytes, l4: ipv4::LEN, packet, protocol };
+            open(head, frame, snapshot, latest, partial_sums).ok()
+        }
+        _ => None,
+    };
+    let outer = match plain {
+        Some(outer) => outer,
+        None => open_odd(frame, snapshot, latest, partial_sums)?,
+    };
+    frame.meta.peer = outer.peer;
+    match frame.pop(outer.len) {
+        true => Ok(outer),
+        false => Err(HEADER),
+    }
+}
+
+/// Reads the headers of any packet but a plain one; also of a plain one that is not right, to say why.
+#[inline(never)]
+fn open_odd<'a>(
+    frame: &Frame,
+    snapshot: &'a Snapshot,
+    latest: &mut Option<Known<'a>>,
+    partial_sums: bool,
+) -> Result<Outer<'a>, Reason> {
+    let (bytes, meta) = (frame.l3(), &frame.meta);
+    let l4 = usize::from(meta.l4.saturating_sub(meta.l3));
+    let head = Head { bytes, l4, packet: meta.packet, protocol: meta.protocol };
+    open(head, frame, snapshot, latest, partial_sums)
+}
+
+/// Reads the outer headers. Inlined twice, once for bytes of a known number: there is little left to
+/// check of those.
+#[inline(always)]
+fn open<'a>(
+    head: Head<'_>,
+    frame: &Frame,
+    snapshot: &'a Snapshot,
+    latest: &mut Option<Known<'a>>,
+    partial_sums: bool,
+) -> Result<Outer<'a>, Reason> {
     let known = match latest {
-        Some(known) if known.is_for(frame) => known,
+        Some(known) if known.is_for(head) => known,
         _ => latest.insert(Known::find(frame, snapshot)?),
     };
-    let tos = tos(frame, frame.meta.l3, frame.meta.packet == Packet::V6).ok_or(HEADER)?;
-    let (header_len, sum) = match frame.meta.protocol {
-        protocol::UDP => (udp::LEN, udp_sum(frame)?),
+    let tos = tos(head.bytes, head.packet == Packet::V6).ok_or(HEADER)?;
+    let (header_len, sum) = match head.protocol {
+        protocol::UDP => (udp::LEN, udp_sum(head, frame)?),
         _ => (0, HOLDS),
     };
     if sum != HOLDS && !partial_sums {
         return Err(OUTER_CHECKSUM);
     }
     let (first_index, first) = known.tunnel;
-    let payload = frame.from(frame.meta.l4 + header_len as u16);
+    let payload = head.bytes.get(head.l4 + header_len..).unwrap_or_default();
     let popped = first.tunnel.pop(payload).map_err(|_| HEADER)?;
     let (index, tunnel) = match popped.key == first.key {
         true => (first_index, first),
         false => with_key(popped.key, known.steer, snapshot)?,
     };
     accept(known.peer, index)?;
-    let family = strip(frame, header_len, popped, tunnel)?;
-    frame.meta.peer = known.id;
-    Ok(Outer { tunnel: &tunnel.tunnel, family, tos, sum })
+    let (family, link) = inner(payload, popped, tunnel)?;
+    let len = head.l4 + header_len + popped.header_len + link;
+    Ok(Outer { tunnel: &tunnel.tunnel, family, tos, sum, len, peer: known.id })
 }
 
-/// IPv4 TOS or IPv6 traffic class of the header at chunk offset `at`.
+/// IPv4 TOS or IPv6 traffic class.
 #[inline(always)]
-fn tos(frame: &Frame, at: u16, is_v6: bool) -> Option<u8> {
-    let [first, second] = *frame.bytes_at(at)?;
+fn tos(header: &[u8], is_v6: bool) -> Option<u8> {
+    let [first, second] = *header.first_chunk()?;
     Some(if is_v6 { first << 4 | second >> 4 } else { second })
 }
 
@@ -215,10 +272,9 @@ fn accept(peer: &Peer, tunnel: usize) -> Result<(), Reason> {
 /// Checks the outer UDP header; the folded sum over the packet. A checksum of zero says that the
 /// sender computed none (RFC 7348 §5): it holds.
 #[inline(always)]
-fn udp_sum(frame: &Frame) -> Result<u16, Reason> {
-    let at = frame.meta.l4;
-    let header: &[u8; udp::LEN] = frame.bytes_at(at).ok_or(UDP)?;
-    let udp = udp::View::of_head(header, frame.len_from(at)).map_err(|_| UDP)?;
+fn udp_sum(head: Head<'_>, frame: &Frame) -> Result<u16, Reason> {
+    let header = head.bytes.get(head.l4..).unwrap_or_default();
+    let udp = udp::View::of_head(header, frame.len().saturating_sub(head.l4)).map_err(|_| UDP)?;
     Ok(if udp.checksum() == 0 { HOLDS } else { whole_udp_sum(frame) })
 }
 
@@ -247,25 +303,16 @@ fn holds_completed(frame: &Frame, outer: u16) -> bool {
     checksum::fold(u32::from(outer) + u32::from(!s) + u32::from(!p)) == HOLDS
 }
 
-/// Moves the frame's start to the inner IP header; the family that is announced.
+/// The family that the tunnel's header announces, and the bytes between it and the inner IP header.
 #[inline(always)]
-fn strip(
-    frame: &mut Frame,
-    header_len: usize,
-    popped: Popped,
-    tunnel: &TunnelInfo,
-) -> Result<Family, Reason> {
-    let at = usize::from(frame.meta.l4) + header_len + popped.header_len;
-    let (family, link) = match popped.strip {
-        Strip::Ip(family) => (family, 0),
+fn inner(payload: &[u8], popped: Popped, tunnel: &TunnelInfo) -> Result<(Family, usize), Reason> {
+    match popped.strip {
+        Strip::Ip(family) => Ok((family, 0)),
         Strip::Ethernet => {
-            let header = frame.bytes_at(at as u16).ok_or(HEADER)?;
-            (inner_ethernet(header, tunnel.mac)?, ethernet::LEN)
+            let header = payload.get(popped.header_len..).and_then(|rest| rest.first_chunk());
+            let header = header.ok_or(HEADER)?;
+            Ok((inner_ethernet(header, tunnel.mac)?, ethernet::LEN))
         }
-    };
-    match frame.pop(at + link - frame.offset()) {
-        true => Ok(family),
-        false => Err(HEADER),
     }
 }
 
