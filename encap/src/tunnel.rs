@@ -41,6 +41,15 @@ impl Family {
         }
     }
 
+    /// The TOS or traffic class of a packet of this family, of which `start` is the first two bytes.
+    #[inline(always)]
+    pub fn tos(self, start: [u8; 2]) -> u8 {
+        match self {
+            Family::V4 => start[1],
+            Family::V6 => start[0] << 4 | start[1] >> 4,
+        }
+    }
+
     /// The family that an IP packet's first byte claims.
     #[inline]
     pub fn of_packet(bytes: &[u8]) -> Option<Family> {

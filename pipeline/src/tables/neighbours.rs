@@ -102,7 +102,11 @@ impl Neighbour {
     /// effects.
     #[inline]
     pub fn peek(&self, now: u64) -> Option<Mac> {
-        let state = self.state.load(Relaxed);
+        self.sure(self.state.load(Relaxed), now)
+    }
+
+    #[inline]
+    fn sure(&self, state: u64, now: u64) -> Option<Mac> {
         let fresh = || now.saturating_sub(self.confirmed.load(Relaxed)) < REACHABLE;
         let known = state & PERMANENT != 0 || (state & KNOWN != 0 && fresh());
         known.then(|| Mac::from_bits(state))
@@ -113,17 +117,8 @@ impl Neighbour {
     #[inline]
     pub fn resolve(&self, now: u64) -> Resolution {
         let state = self.state.load(Relaxed);
-        if state & PERMANENT != 0 {
-            return Resolution::Known(Mac::from_bits(state));
-        }
-        self.resolve_learned(state, now)
-    }
-
-    #[inline]
-    fn resolve_learned(&self, state: u64, now: u64) -> Resolution {
-        let age = now.saturating_sub(self.confirmed.load(Relaxed));
-        if state & KNOWN != 0 && age < REACHABLE {
-            return Resolution::Known(Mac::from_bits(state));
+        if let Some(mac) = self.sure(state, now) {
+            return Resolution::Known(mac);
         }
         let ask = self.is_due(now);
         if state & KNOWN == 0 {

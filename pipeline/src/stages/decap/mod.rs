@@ -100,20 +100,16 @@ impl<'a> Known<'a> {
     /// Whether a packet has the same headers.
     #[inline(always)]
     fn is_for(&self, head: Head<'_>) -> bool {
-        let ends = match head.packet {
-            Packet::V4 => 0..8,
-            _ => 0..32,
-        };
-        let first = match head.packet {
-            Packet::V4 => ipv4::field::SRC.start,
-            _ => ipv6::field::SRC.start,
+        let (first, len) = match head.packet {
+            Packet::V4 => (ipv4::field::SRC.start, 8),
+            _ => (ipv6::field::SRC.start, 32),
         };
         let port = head.bytes.get(head.l4 + 2..head.l4 + 4).and_then(|port| port.first_chunk());
         let port = u16::from_ne_bytes(*port.unwrap_or(&[0; 2]));
         self.packet == head.packet
             && self.protocol == head.protocol
             && (port ^ self.port.0) & self.port.1 == 0
-            && head.bytes.get(first..first + ends.end) == Some(&self.ends[ends])
+            && head.bytes.get(first..first + len) == Some(&self.ends[..len])
     }
 
     #[inline(never)]
@@ -229,7 +225,8 @@ fn open<'a>(
         Some(known) if known.is_for(head) => known,
         _ => latest.insert(Known::find(frame, snapshot)?),
     };
-    let tos = tos(head.bytes, head.packet == Packet::V6).ok_or(HEADER)?;
+    let outer = head.packet.family().unwrap_or(Family::V4);
+    let tos = outer.tos(*head.bytes.first_chunk().ok_or(HEADER)?);
     let (header_len, sum) = match head.protocol {
         protocol::UDP => (udp::LEN, udp_sum(head, frame)?),
         _ => (0, HOLDS),
@@ -248,13 +245,6 @@ fn open<'a>(
     let (family, link) = inner(payload, popped, tunnel)?;
     let len = head.l4 + header_len + popped.header_len + link;
     Ok(Outer { tunnel: &tunnel.tunnel, family, tos, sum, len, peer: known.id })
-}
-
-/// IPv4 TOS or IPv6 traffic class.
-#[inline(always)]
-fn tos(header: &[u8], is_v6: bool) -> Option<u8> {
-    let [first, second] = *header.first_chunk()?;
-    Some(if is_v6 { first << 4 | second >> 4 } else { second })
 }
 
 /// The tunnel of the network that a packet names, of several that are steered alike.
@@ -335,10 +325,9 @@ fn enter(
 ) -> Result<(), Reason> {
     frame.meta.partial = Partial::NONE;
     let at = frame.offset() as u16;
-    let [first, second] = *frame.bytes_at(at).ok_or(INNER_TYPE)?;
-    let inner = match (outer.family, first >> 4) {
-        (Family::V4, 4) => second,
-        (Family::V6, 6) => first << 4 | second >> 4,
+    let start = *frame.bytes_at(at).ok_or(INNER_TYPE)?;
+    let inner = match (outer.family, start[0] >> 4) {
+        (family @ Family::V4, 4) | (family @ Family::V6, 6) => family.tos(start),
         _ => return Err(INNER_TYPE),
     };
     parse_ip(frame, partial_sums, pool)?;

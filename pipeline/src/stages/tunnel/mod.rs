@@ -53,12 +53,9 @@ fn peer(next_hop: NextHop, snapshot: &Snapshot) -> Option<Way<'_>> {
 
 #[inline]
 fn push(frame: &mut Frame, peer: &Peer) -> Result<(), Reason> {
-    // Both versions have it within the first two bytes.
-    let [first, second] = *frame.bytes_at(frame.meta.l3).unwrap_or(&[0; 2]);
-    let (family, tos) = match frame.meta.packet.family() {
-        Some(Family::V6) => (Family::V6, first << 4 | second >> 4),
-        _ => (Family::V4, second),
-    };
+    let start = *frame.bytes_at(frame.meta.l3).unwrap_or(&[0; 2]);
+    let family = frame.meta.packet.family().unwrap_or(Family::V4);
+    let tos = family.tos(start);
     let inner = Inner { family, len: frame.len(), tos, flow_hash: frame.meta.hash };
     let room = frame.push(peer.encap.overhead()).ok_or(HEADROOM)?;
     peer.encap.push(room, &inner);
