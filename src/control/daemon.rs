@@ -24,6 +24,7 @@ use super::privilege::{self, PrivilegeError};
 use super::reserve::ReserveError;
 use super::state::State;
 use super::supervisor::{self, Held};
+use super::sys;
 use super::underlay::UnderlayError;
 use super::undo::Undo;
 use super::upgrade::Upgrade;
@@ -76,6 +77,7 @@ pub enum DaemonError {
 /// When it can't start or a worker fails. The machine is then as it was before, as it is when this
 /// returns without an error.
 pub fn run(config: Config, file: &Path) -> Result<(), DaemonError> {
+    sys::share_heap();
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().thread_keep_alive(SPARE_THREADS).build();
     let runtime = runtime.map_err(|source| DaemonError::Io { doing: "starting tokio", source })?;

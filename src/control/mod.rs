@@ -35,6 +35,8 @@ pub mod reserve;
 pub mod routes;
 pub mod state;
 pub mod supervisor;
+#[allow(unsafe_code)]
+mod sys;
 pub mod underlay;
 pub mod undo;
 pub mod upgrade;

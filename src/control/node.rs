@@ -27,8 +27,9 @@ use std::time::{Duration, Instant};
 
 /// Bytes of the kernel's events that may wait while we are busy.
 const EVENTS: usize = 1 << 20;
-/// How long the start waits for next hops' MACs: it saves the first packets to each peer.
-const RESOLVE: (u32, Duration) = (20, Duration::from_millis(25));
+/// How long the start waits for next hops' MACs, looking again so often: most answer within a
+/// millisecond, and packets to those that don't are kept for a while by the stage `neighbour`.
+const RESOLVE: (u32, Duration) = (10, Duration::from_millis(10));
 
 /// A running node.
 pub struct Node {

@@ -13,12 +13,20 @@ use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 static UPLINK: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/uplink.o"));
 static POD: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pod.o"));
+
+/// One for all programs: to make one is to read all of the kernel's types, which takes longer than
+/// everything else about a device. Ours look at frames alone and need none.
+static LOADER: LazyLock<Mutex<EbpfLoader<'static>>> = LazyLock::new(|| {
+    let mut loader = EbpfLoader::new();
+    loader.btf(None);
+    Mutex::new(loader)
+});
 
 /// How long a device may be busy with what was closed a moment ago.
 pub(super) const BUSY: Duration = Duration::from_secs(1);
@@ -89,7 +97,8 @@ impl Program {
         let device = config.device.as_str();
         let (object, name) =
             if config.matches.is_some() { (UPLINK, "uplink") } else { (POD, "pod") };
-        let mut ebpf = EbpfLoader::new()
+        let mut loader = LOADER.lock().unwrap_or_else(|e| e.into_inner());
+        let mut ebpf = loader
             .map_max_entries("sockets", queues)
             .load(object)
             .map_err(|e| AfXdpError::loading(device, e))?;
