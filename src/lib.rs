@@ -3,6 +3,7 @@
 //! Three rooms, one direction: [`encap`] (bytes) <- [`pipeline`] (decisions) <- this crate (the
 //! machine). Here are the ports, the workers' loop, the configuration and the control side.
 
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod control;

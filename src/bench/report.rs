@@ -1,0 +1,94 @@
+//! What a bench tells, in a form that other programs may rely on.
+//!
+//! `--json` writes a [`Report`]. Its form is stable: fields are added, never renamed or removed, and
+//! `schema` counts up if that can't be kept. Rates and times are numbers in the unit that stands
+//! beside them.
+
+use super::machine::Machine;
+use super::stats::Spread;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::path::Path;
+
+/// The form's number.
+pub const SCHEMA: u32 = 1;
+
+/// All that one run has to tell; also what a run that was interrupted has to tell.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// What it was measured on.
+    pub machine: Machine,
+    /// The command line.
+    pub command: Vec<String>,
+    /// Whether all was measured that was asked for.
+    pub complete: bool,
+    /// Comparisons.
+    #[serde(default)]
+    pub results: Vec<Row>,
+}
+
+/// One measure of one contender, against one other.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// The measure.
+    pub id: String,
+    /// What was measured.
+    pub contender: String,
+    /// What it is compared with.
+    pub baseline: String,
+    /// The unit of the values.
+    pub unit: String,
+    /// Whether more is better.
+    pub higher_is_better: bool,
+    /// The contender's median.
+    pub value: f64,
+    /// The baseline's.
+    pub baseline_value: f64,
+    /// Contender / baseline, of pairs; `None` when the baseline had nothing at all.
+    pub ratio: Option<Spread>,
+    /// Pairs that were measured.
+    pub pairs: usize,
+    /// Them, in the order of time: contender, baseline.
+    pub samples: Vec<[f64; 2]>,
+}
+
+impl Report {
+    /// Of a run that begins now and has nothing to tell yet.
+    pub fn begin() -> Report {
+        Report {
+            schema: SCHEMA,
+            machine: Machine::this(),
+            command: std::env::args().collect(),
+            complete: false,
+            results: Vec::new(),
+        }
+    }
+
+    /// Writes it as JSON: whole or not at all.
+    ///
+    /// # Errors
+    /// When the file can't be written; the error names it.
+    pub fn write_json(&self, path: &Path) -> io::Result<()> {
+        let text = serde_json::to_string_pretty(self)?;
+        write(path, &(text + "\n"))
+    }
+}
+
+/// Writes a file whole or not at all.
+///
+/// # Errors
+/// When that can't be; the error names the file.
+pub fn write(path: &Path, text: &str) -> io::Result<()> {
+    let named = |error: io::Error| {
+        io::Error::new(error.kind(), format!("cannot write {}: {error}", path.display()))
+    };
+    // What is no regular file, such as a pipe, is written as it is.
+    if path.metadata().is_ok_and(|there| !there.is_file()) {
+        return std::fs::write(path, text).map_err(named);
+    }
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, path)).map_err(named)
+}
