@@ -8,6 +8,7 @@
 
 use cableway::config::Config;
 use cableway::control::desired::Desired;
+use cableway::control::journal::Journal;
 use cableway::control::management::{self, Socket};
 use cableway::control::node::Node;
 use cableway::control::orders;
@@ -120,8 +121,8 @@ fn run(text: &str) {
         let config = Config::parse(text, "bench").unwrap();
         let socket = Socket::bind(&config.node).unwrap();
         let (editor, mut orders) = orders::queue(Path::new("bench")).unwrap();
-        let mut undo = Undo::default();
-        let mut node = Node::start(Desired::new(config), &mut undo).await.unwrap();
+        let (journal, mut undo) = (Journal::beside(socket.path()), Undo::default());
+        let mut node = Node::start(Desired::new(config), journal, &mut undo).await.unwrap();
         let state = node.state();
         tokio::select! {
             result = management::serve(&socket, state, editor) => result.unwrap(),

@@ -10,7 +10,7 @@ use daemon_support::stream::carry;
 use daemon_support::two::{Two, finish};
 use daemon_support::{Space, run};
 use std::net::{IpAddr, UdpSocket};
-use std::process::Command;
+use std::process::{Command, Output};
 
 /// Two nodes whose hosts have ports, and the internet behind the switch. It knows nothing of the
 /// overlay.
@@ -126,6 +126,13 @@ fn unreachable(from: &Space, address: &str) -> bool {
     String::from_utf8_lossy(&output.stdout).contains("Destination Host Unreachable")
 }
 
+/// `cableway cleanup` on node `a`.
+fn cleanup(world: &World, a: &Daemon) -> Output {
+    let (socket, binary) = (a.socket.to_str().unwrap(), env!("CARGO_BIN_EXE_cableway"));
+    let words = ["netns", "exec", &world.two.a.name, binary, "cleanup", "--socket", socket];
+    Command::new("ip").args(words).output().unwrap()
+}
+
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
@@ -172,13 +179,54 @@ fn the_node_and_its_pods_reach_each_other_and_the_outside() {
 fn what_a_killed_node_left_is_mended_by_the_next_one() {
     let world = World::new();
     let before = world.state();
+    let pod = Space::new("pod");
     let mut a = Daemon::new(&world.two.a, &world.config("a"));
     a.start(&world.two.a);
+    let netns = &pod.name;
+    a.must(&format!(
+        "add port p --kind af_xdp --netns {netns} --device eth0 --address 10.9.1.9/24"
+    ));
     a.end("KILL");
-    assert_ne!(world.state(), before, "settings and tables outlive a daemon");
+    assert_ne!(world.state(), before, "settings, tables and devices outlive a daemon");
     a.start(&world.two.a);
     assert!(a.log().contains("undoing what a killed daemon left"), "{}", a.log());
     reaches(&world.two.a1, "198.51.100.1");
+    reaches(&pod, "198.51.100.1");
+    finish([&mut a]);
+    assert_eq!(world.state(), before, "all is as it was");
+    let nothing = cleanup(&world, &a);
+    assert_eq!(String::from_utf8_lossy(&nothing.stdout), "nothing was left\n");
+    assert_eq!(run("ls", &[a.socket.parent().unwrap().to_str().unwrap()]), "log\nnode.toml\n");
+}
+
+#[test]
+fn pods_get_out_by_a_port_of_the_node_that_came_while_it_ran() {
+    let world = World::new();
+    let World { two, internet } = &world;
+    let before = world.state();
+    let mut a = Daemon::new(&two.a, &world.config("a"));
+    a.start(&two.a);
+    // Replies to this node's pods come back by it, too.
+    a.must(
+        "add port second --kind tun --device cableway1 --address 10.9.1.253/32 \
+         --address fd00:9:1::253/128 --route 10.9.1.0/24 --route fd00:9:1::/64",
+    );
+    a.must("add route 0.0.0.0/0 ::/0 --port second");
+    for life in 0..2 {
+        for (outside, own) in [("198.51.100.1", "192.168.70.1"), ("2001:db8::1", "fd70::1")] {
+            reaches(&two.a1, outside);
+            assert_eq!(source(&two.a1, internet, outside), ip(own), "life {life}");
+        }
+        let out = two.a.exec("cat /sys/class/net/cableway1/statistics/rx_packets");
+        assert_ne!(out.trim(), "0", "they go out by the port that came");
+        if life == 0 {
+            a.end("KILL");
+            a.start(&two.a);
+        }
+    }
+    a.must("add route 0.0.0.0/0 ::/0 --port host");
+    a.must("del port second");
+    reaches(&two.a1, "198.51.100.1");
     finish([&mut a]);
     assert_eq!(world.state(), before, "all is as it was");
 }
@@ -189,28 +237,29 @@ fn what_a_killed_node_left_is_cleaned_up() {
     let before = world.state();
     let mut a = Daemon::new(&world.two.a, &world.config("a"));
     a.start(&world.two.a);
-    let cleanup = |a: &Daemon| {
-        let socket = a.socket.to_str().unwrap();
-        let binary = env!("CARGO_BIN_EXE_cableway");
-        let words = ["netns", "exec", &world.two.a.name, binary, "cleanup", "--socket", socket];
-        Command::new("ip").args(words).output().unwrap()
-    };
-    let refused = cleanup(&a);
+    let refused = cleanup(&world, &a);
     let error = String::from_utf8_lossy(&refused.stderr);
     assert!(!refused.status.success() && error.contains("another daemon"), "{error}");
+    a.must("add route 10.88.0.0/16 --blackhole");
     a.end("KILL");
     // What somebody else has set meanwhile stays.
     world.two.a.exec("sysctl -qw net.ipv6.conf.eth1.accept_ra=0");
-    let done = cleanup(&a);
+    let done = cleanup(&world, &a);
     let text = String::from_utf8_lossy(&done.stdout);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    for word in ["socket", "inet cableway", "ipv4/ip_forward = 1; it is 0 again", "192.168.70.2"] {
+    for word in [
+        "socket",
+        "came through the API",
+        "inet cableway",
+        "ipv4/ip_forward = 1; it is 0 again",
+        "192.168.70.2",
+    ] {
         assert!(text.contains(word), "{word:?} in {text}");
     }
     assert_eq!(world.two.a.exec("sysctl -n net.ipv6.conf.eth1.accept_ra").trim(), "0");
     world.two.a.exec("sysctl -qw net.ipv6.conf.eth1.accept_ra=1");
     assert_eq!(world.state(), before, "all is as it was");
-    let again = cleanup(&a);
+    let again = cleanup(&world, &a);
     assert_eq!(String::from_utf8_lossy(&again.stdout), "nothing was left\n");
     assert_eq!(run("ls", &[a.socket.parent().unwrap().to_str().unwrap()]), "log\nnode.toml\n");
 }

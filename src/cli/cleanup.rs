@@ -5,7 +5,7 @@ use crate::control::cleanup::{self, CleanupError};
 use std::io;
 use std::path::PathBuf;
 
-/// Remove what a killed daemon left in this network namespace
+/// Remove what a killed daemon left in this network namespace, and what came to it through its API
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The node's config, for its management socket

@@ -1,5 +1,7 @@
-//! Removing what a killed daemon left, without starting another one.
+//! Removing what a killed daemon left, without starting another one, which would go on with what came
+//! through the API.
 
+use super::journal::Journal;
 use super::management::{Socket, SocketError};
 use super::netlink::{Netlink, NetlinkError};
 use super::outside::table::{self, TableError};
@@ -37,6 +39,9 @@ pub async fn cleanup(socket: &Path) -> Result<Vec<String>, CleanupError> {
     }
     // While we have it no daemon can start.
     let held = Socket::hold(socket)?;
+    if Journal::remove(held.path()) {
+        removed.push("what came through the API".to_owned());
+    }
     let netlink = Netlink::connect(None)?;
     let left = Undo::left(held.path(), &netlink).await?;
     removed.extend(left.describe());

@@ -2,7 +2,8 @@
 //!
 //! The order of the start, each step undone if a later one fails:
 //!
-//! 1. privileges; the management socket's file, which keeps a second daemon out;
+//! 1. privileges; the management socket's file, which keeps a second daemon out; what an earlier life
+//!    has left, and what it was told through the API;
 //! 2. what the kernel says of the underlay; the tunnels' UDP ports;
 //! 3. devices: uplinks taken, ports' devices made, opened, addressed;
 //! 4. the snapshot; the worker; the uplinks' XDP programs take our packets;
@@ -12,9 +13,10 @@
 //! (see [`upgrade`](super::upgrade)). What happens between is in [`node`](super::node)
 //! and [`orders`].
 
-use super::desired::Desired;
+use super::desired::{Desired, Saved};
 use super::devices::PortError;
-use super::handover::Handover;
+use super::handover;
+use super::journal::Journal;
 use super::management::{self, Socket, SocketError};
 use super::netlink::{Netlink, NetlinkError};
 use super::node::Node;
@@ -104,6 +106,9 @@ pub fn run(config: Config, file: &Path) -> Result<(), DaemonError> {
             }
             result => {
                 supervisor::stopping();
+                if result.is_ok() {
+                    Journal::remove(socket.path());
+                }
                 undo.unwind().await;
                 result.map(drop)
             }
@@ -134,9 +139,22 @@ enum End {
 /// All that the next life begins with.
 fn hand_on(socket: &Socket, state: &State) -> io::Result<Vec<Held>> {
     let mut held = supervisor::hold()?;
-    held.push(Handover::of(&state.desired.load()).write()?);
+    held.push(handover::write(&Saved::of(&state.desired.load()))?);
     held.push(socket.hand_on()?);
     Ok(held)
+}
+
+/// What the node shall be at first, and whether that is not what the config file says alone.
+fn begin(config: Config, journal: &Journal) -> (Desired, bool) {
+    if let Some(state) = handover::given() {
+        let desired = state.into_state().next_unread(config);
+        let goes_on = journal.is_there() || desired.has_api_entries();
+        return (desired, goes_on);
+    }
+    match journal.read() {
+        Some(state) => (state.next(config), true),
+        None => (Desired::new(config), false),
+    }
 }
 
 /// A start takes a moment and is not interrupted: a signal that comes meanwhile ends the daemon
@@ -149,11 +167,12 @@ async fn serve(
     orders: &mut Orders,
     upgrade: &mut Upgrade,
 ) -> Result<End, DaemonError> {
-    let desired = match Handover::given() {
-        Some(handover) => handover.into_state(),
-        None => Desired::new(config),
-    };
-    let mut node = Node::start(desired, undo).await?;
+    let journal = Journal::beside(socket.path());
+    let (desired, goes_on) = begin(config, &journal);
+    let mut node = Node::start(desired, journal, undo).await?;
+    if goes_on {
+        node.go_on().await;
+    }
     supervisor::close_rest();
     let state = node.state();
     let watched = state.clone();

@@ -4,22 +4,18 @@
 //! it keeps resolved has neither. So they stand in a file beside the management socket for as long as
 //! they are to be undone; the next daemon with that socket finds them there, or `cableway cleanup`.
 
+use super::beside::{Beside, Namespace};
 use super::outside::setting::Setting;
 use serde::{Deserialize, Serialize};
-use std::fs;
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-
-/// The namespace of the calling thread.
-const NAMESPACE: &str = "/proc/thread-self/ns/net";
+use std::path::Path;
 
 /// What is to be undone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Left {
-    /// Device and inode of the network namespace that it is in.
-    namespace: (u64, u64),
+    /// Where.
+    namespace: Namespace,
     /// Settings, in the order in which they were set.
     pub settings: Vec<Setting>,
     /// The nftables table was made.
@@ -31,39 +27,33 @@ pub struct Left {
 /// The file.
 #[derive(Debug)]
 pub struct LeftFile {
-    path: PathBuf,
+    file: Beside,
     written: Left,
 }
 
 impl LeftFile {
-    /// The file beside a management socket, and what it says was left in our namespace. What was in
-    /// another one went with it.
+    /// The file beside a management socket, and what it says was left in our namespace.
     pub fn open(socket: &Path) -> (LeftFile, Left) {
-        let path = socket.with_extension("left");
-        let left = match read(&path) {
-            Ok(left) if namespace().is_ok_and(|here| here == left.namespace) => left,
-            Ok(_) => Left::default(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Left::default(),
+        let file = Beside::new(socket, "left");
+        let left = match read(&file) {
+            Ok(left) => left.filter(|left| left.namespace.is_here()).unwrap_or_default(),
             Err(error) => {
-                tracing::warn!("{}: {error}; what it says was left stays", path.display());
+                let path = file.path().display();
+                tracing::warn!("{path}: {error}; what it says was left stays");
                 Left::default()
             }
         };
-        (LeftFile { path, written: left.clone() }, left)
+        (LeftFile { file, written: left.clone() }, left)
     }
 
     /// Writes down what is to be undone, unless that stands there already.
     pub fn write(&mut self, mut left: Left) {
-        left.namespace = namespace().unwrap_or_default();
+        left.namespace = Namespace::here();
         if left == self.written {
             return;
         }
-        // Whole or not at all, whenever we are killed.
-        let text = serde_json::to_string(&left).expect("plain values are JSON");
-        let new = self.path.with_extension("left.new");
-        let written = fs::write(&new, text).and_then(|()| fs::rename(&new, &self.path));
-        if let Err(error) = written {
-            let path = self.path.display();
+        if let Err(error) = self.file.replace(|out| Ok(serde_json::to_writer(out, &left)?)) {
+            let path = self.file.path().display();
             tracing::warn!("{path}: {error}; if we are killed it is not known what to undo");
         }
         self.written = left;
@@ -71,23 +61,19 @@ impl LeftFile {
 
     /// Nothing is to be undone any more.
     pub fn remove(self) {
-        let _ = fs::remove_file(&self.path);
+        self.file.remove();
     }
 }
 
-fn read(path: &Path) -> io::Result<Left> {
-    Ok(serde_json::from_slice(&fs::read(path)?)?)
-}
-
-fn namespace() -> io::Result<(u64, u64)> {
-    let file = fs::metadata(NAMESPACE)?;
-    Ok((file.dev(), file.ino()))
+fn read(file: &Beside) -> io::Result<Option<Left>> {
+    Ok(file.read()?.map(|text| serde_json::from_slice(&text)).transpose()?)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn what_was_written_is_found_in_its_own_namespace() {

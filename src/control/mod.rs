@@ -9,12 +9,16 @@
 //!                                      netlink           state ─▶ report ─▶ management socket
 //! ```
 //!
+//! The desired state goes from life to life: by [`handover`] when a new version takes over, by the
+//! [`journal`] after SIGKILL.
+//!
 //! What a node is told, by signals and edits, waits in one queue ([`orders`]) and is done one by one.
 //!
 //! All of it runs on the main thread, in a tokio runtime of that one thread; workers never wait for
 //! it.
 
 pub mod apply;
+pub mod beside;
 pub mod build;
 pub mod cleanup;
 pub mod daemon;
@@ -22,6 +26,7 @@ pub mod desired;
 pub mod devices;
 pub mod follow;
 pub mod handover;
+pub mod journal;
 pub mod left;
 pub mod management;
 pub mod netlink;

@@ -4,6 +4,7 @@ use super::build::{self, Facts, OpenPort, UplinkFacts};
 use super::daemon::DaemonError;
 use super::desired::Desired;
 use super::devices;
+use super::journal::Journal;
 use super::netlink::{Events, Netlink};
 use super::numbers::Numbers;
 use super::outside;
@@ -13,7 +14,7 @@ use super::state::{PortFacts, State};
 use super::underlay::Underlay;
 use super::undo::Undo;
 use super::workers::Workers;
-use crate::config::Config;
+use crate::config::{Config, Via};
 use crate::io::Port;
 use crate::io::af_xdp::{Device, Umem};
 use arc_swap::ArcSwap;
@@ -52,6 +53,8 @@ pub struct Node {
     pub(super) reserved: Reserved,
     /// Next hops whose MAC is not known.
     pub(super) unresolved: usize,
+    /// What is written down of the desired state.
+    pub(super) journal: Journal,
 }
 
 /// The slots that are free.
@@ -71,18 +74,24 @@ struct Ports {
 }
 
 impl Node {
-    /// Does all that makes a node, in order.
+    /// Does all that makes a node, in order. What came through the API in an earlier life and can't
+    /// be had any more is left out.
     ///
     /// # Errors
     /// When a step fails; `undo` then knows what had been done.
-    pub async fn start(desired: Desired, undo: &mut Undo) -> Result<Node, DaemonError> {
-        let config = Arc::new(desired.config());
-        let config = &config;
+    pub async fn start(
+        mut desired: Desired,
+        journal: Journal,
+        undo: &mut Undo,
+    ) -> Result<Node, DaemonError> {
+        let config = &desired.config();
         let memory = Memory::new(config.memory.chunks.get(), config.memory.huge_pages)?;
         let netlink = Netlink::connect(None)?;
         // Before anything is asked for, so that no change between is missed.
         let events = netlink.subscribe(EVENTS)?;
         let mut underlay = Underlay::find(&netlink, config).await?;
+        leave_peers_out(&mut desired, &underlay).await?;
+        let config = &desired.config();
         let ways = underlay.ways(config).await?;
         let own = underlay.addresses(&ways);
         let mut reserved = Reserved::default();
@@ -91,7 +100,8 @@ impl Node {
         let umem = Umem::new(memory);
         let mut ports = Ports::default();
         ports.open_uplinks(config, &underlay, &umem)?;
-        ports.open_ports(config, &umem, undo).await?;
+        ports.open_ports(&mut desired, &umem, undo).await?;
+        let config = &Arc::new(desired.config());
         outside::open(config, undo).await?;
         let (mut facts, now) = (ports.facts, Instant::now());
         facts.ways = ways;
@@ -127,9 +137,16 @@ impl Node {
             state,
             reserved,
             unresolved,
+            journal,
         };
         node.take(config)?;
         Ok(node)
+    }
+
+    /// Notes what it goes on with after an earlier life.
+    pub async fn go_on(&mut self) {
+        tracing::info!("of what came through the API go on: {}", self.desired.describe_additions());
+        self.journal.begin(&self.desired).await;
     }
 
     /// What there is to tell about it.
@@ -164,16 +181,28 @@ impl Ports {
 
     async fn open_ports(
         &mut self,
-        config: &Config,
+        desired: &mut Desired,
         umem: &Arc<Umem>,
         undo: &mut Undo,
     ) -> Result<(), DaemonError> {
+        let config = desired.config();
         for port in &config.port {
             let mut steps = Undo::default();
-            let opened = devices::open_port(config, port, umem, &mut steps).await;
+            let opened = devices::open_port(&config, port, umem, &mut steps).await;
             let id = build::port_id(self.ports.len());
+            let opened = match opened {
+                Ok(opened) => opened,
+                Err(error) if desired.is_port_added(&port.name) => {
+                    steps.unwind().await;
+                    leave_out(desired, Via::Port(port.name.clone()), &error);
+                    continue;
+                }
+                Err(error) => {
+                    undo.port(id, steps);
+                    return Err(error.into());
+                }
+            };
             undo.port(id, steps);
-            let opened = opened?;
             self.facts.ports.insert(port.name.clone(), OpenPort { id, device: opened.facts });
             self.add(opened.queues, opened.about);
         }
@@ -186,6 +215,27 @@ impl Ports {
         self.ports.push((id, queues));
         self.about.push(about);
     }
+}
+
+/// Goes on without peers to which there can't be a way any more.
+async fn leave_peers_out(desired: &mut Desired, underlay: &Underlay) -> Result<(), DaemonError> {
+    for peer in desired.config().peer {
+        if desired.is_peer_added(&peer.name)
+            && let Some(error) = underlay.refusal(&peer).await?
+        {
+            leave_out(desired, Via::Peer(peer.name), &error);
+        }
+    }
+    Ok(())
+}
+
+/// Goes on without a port or peer that came through the API in an earlier life.
+fn leave_out(desired: &mut Desired, what: Via, why: &dyn std::error::Error) {
+    let routes = desired.remove(&what);
+    tracing::error!(
+        "{why}; left out, as it had come through the API before this start, with the routes by it: \
+         {routes}"
+    );
 }
 
 /// A pod whose packets don't fit the underlay has trouble that is hard to find later.

@@ -6,6 +6,7 @@
 
 use super::desired::plan::{Fixed, Plan, Subject, plan};
 use super::desired::{Desired, Edit, Refused};
+use super::journal::Record;
 use super::node::Node;
 use super::supervisor;
 use super::undo::Undo;
@@ -113,15 +114,24 @@ impl Node {
 
     /// Does what was asked for, and answers.
     async fn edit(&mut self, Request { edit, answer }: Request, undo: &mut Undo) {
-        let result = match self.edited(edit).await {
-            Ok((new, plan)) => self.apply(new, &plan, undo).await,
-            Err(refused) => Err(refused),
-        };
+        let result = self.change(edit, undo).await;
         if let Err(refused) = &result {
             tracing::debug!("refused: {refused}");
         }
         // Whoever asked may have gone.
         let _ = answer.send(result);
+        self.journal.shorten(&self.desired).await;
+    }
+
+    /// Makes an edit, and writes down that it was made. Whether anything has changed.
+    async fn change(&mut self, edit: Edit, undo: &mut Undo) -> Result<bool, Refused> {
+        let (new, plan, record) = self.edited(edit).await?;
+        let has_changed = self.apply(new, &plan, undo).await?;
+        // Of a file, what came from it may have become another thing than what looks the same.
+        if has_changed || matches!(record, Record::State { .. }) {
+            self.journal.record(record, &self.desired).await;
+        }
+        Ok(has_changed)
     }
 
     /// Reads the config file again and becomes what it says. What is wrong is logged, and the node
@@ -150,11 +160,7 @@ impl Node {
         let (path, name) = (file.to_owned(), file.display().to_string());
         let read = tokio::task::spawn_blocking(move || Config::load(&path)).await;
         let config = read.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
-        let result = match self.edited(Edit::Reload(Box::new(config))).await {
-            Ok((new, plan)) => self.apply(new, &plan, undo).await,
-            Err(refused) => Err(refused),
-        };
-        match result {
+        match self.change(Edit::Reload(Box::new(config)), undo).await {
             Ok(_) => Ok(()),
             Err(Refused::Fixed(fixed)) => {
                 let text = std::fs::read_to_string(file).unwrap_or_default();
@@ -164,15 +170,16 @@ impl Node {
         }
     }
 
-    /// The state after an edit, and what there is to do for it. Many routes take a while to look
-    /// through, in which this thread has other things to do; the state does not change meanwhile,
-    /// since orders are carried out one by one.
-    async fn edited(&self, edit: Edit) -> Result<(Desired, Plan), Refused> {
+    /// The state after an edit, what there is to do for it, and what to write down. Many routes take
+    /// a while to look through, in which this thread has other things to do; the state does not
+    /// change meanwhile, since orders are carried out one by one.
+    async fn edited(&self, edit: Edit) -> Result<(Desired, Plan, Record), Refused> {
         let old = self.desired.clone();
         let edited = tokio::task::spawn_blocking(move || {
+            let record = Record::of(&edit);
             let new = old.edit(edit)?;
             let plan = plan(&old, &new).map_err(Refused::Fixed)?;
-            Ok((new, plan))
+            Ok((new, plan, record))
         });
         edited.await.map_err(|e| Refused::Failed(format!("looking through the edit: {e}")))?
     }

@@ -4,6 +4,7 @@ use super::{Desired, Entry, Origin, Refused};
 use crate::config::edit::{self, Problem};
 use crate::config::{Config, Kind, Name, Peer, Port, Prefix, Route, Unicast, Via};
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::net::IpAddr;
@@ -13,7 +14,8 @@ use std::sync::Arc;
 const NAMED: usize = 3;
 
 /// What may be asked for. Each is done as a whole or not at all, and may be asked for again.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Edit {
     /// Let there be this port, in the place of one of its name.
     PutPort(Box<Port>),
@@ -38,7 +40,7 @@ pub enum Edit {
 }
 
 /// Changes of routes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct RouteEdits {
     /// Routes to add, or to change.
     pub put: Vec<Route>,
@@ -61,8 +63,31 @@ impl Desired {
             Edit::DeleteGateway(address) => self.delete_gateway(address),
             Edit::DeleteRoute(prefix) => self.delete_route(prefix),
             Edit::Routes(edits) => self.edit_routes(edits),
-            Edit::Apply(config) => Ok(Desired::new(*config)),
+            Edit::Apply(config) => Ok(self.applied(*config)),
             Edit::Reload(config) => self.reload(*config),
+        }
+    }
+
+    /// Makes an edit again that was made once upon what this is, and so makes sense.
+    pub fn redo(&mut self, edit: Edit) {
+        match edit {
+            Edit::PutPort(port) => self.set_port(Arc::new(*port)),
+            Edit::DeletePort(name) => drop(self.ports.remove(&name)),
+            Edit::PutPeer(peer) => self.set_peer(Arc::new(*peer)),
+            Edit::DeletePeer(name) => drop(self.peers.remove(&name)),
+            Edit::PutGateway(address) => self.add_gateway(address),
+            Edit::DeleteGateway(address) => self.remove_gateway(address),
+            Edit::DeleteRoute(prefix) => drop(self.remove_route(&prefix.net())),
+            Edit::Routes(edits) => {
+                for prefix in &edits.delete {
+                    self.remove_route(&prefix.net());
+                }
+                for route in edits.put {
+                    self.set_route(route.prefix.net(), route.via);
+                }
+            }
+            Edit::Apply(config) => *self = self.applied(*config),
+            Edit::Reload(config) => *self = self.reload(*config).unwrap_or_else(|_| self.clone()),
         }
     }
 
@@ -73,8 +98,7 @@ impl Desired {
         if self.ports.get(&name).is_some_and(|old| old.value == port) {
             return Ok(new);
         }
-        let entry = Entry { value: port.clone(), origin: Origin::Api };
-        new.ports.insert(name.clone(), entry);
+        new.set_port(port.clone());
         let mut problems = new.judge(|config| {
             let at = config.port.iter().position(|port| port.name == name)?;
             let edited = config.port.remove(at);
@@ -109,8 +133,7 @@ impl Desired {
         if self.peers.get(&name).is_some_and(|old| old.value == peer) {
             return Ok(new);
         }
-        let entry = Entry { value: peer.clone(), origin: Origin::Api };
-        new.peers.insert(name.clone(), entry);
+        new.set_peer(peer.clone());
         let mut problems = new.judge(|config| {
             let at = config.peer.iter().position(|peer| peer.name == name)?;
             let edited = config.peer.remove(at);
@@ -134,16 +157,14 @@ impl Desired {
 
     fn put_gateway(&self, address: Unicast) -> Result<Desired, Refused> {
         let mut new = self.clone();
-        if !self.gateways.iter().any(|entry| entry.value == address) {
-            new.gateways.push(Entry { value: address, origin: Origin::Api });
-        }
+        new.add_gateway(address);
         let problems = new.judge(|_| None);
         valid(new, problems)
     }
 
     fn delete_gateway(&self, address: IpAddr) -> Result<Desired, Refused> {
         let mut new = self.clone();
-        new.gateways.retain(|entry| entry.value.ip() != address);
+        new.remove_gateway(address);
         if new.gateways.len() == self.gateways.len() {
             return Err(self.no_gateway(address));
         }
@@ -170,10 +191,7 @@ impl Desired {
                 problems.push(Problem { pointer: format!("/put/{i}/prefix"), message });
             }
             problems.extend(self.wrong_way(net, &route.via, i));
-            let same = new.routes.get(&net).is_some_and(|old| old.value == route.via);
-            if !same {
-                new.insert_route(net, route.via, Origin::Api);
-            }
+            new.set_route(net, route.via);
         }
         valid(new, problems)
     }
@@ -214,7 +232,7 @@ impl Desired {
     }
 
     /// What is wrong with where a route leads.
-    fn wrong_way(&self, net: IpNet, via: &Via, i: usize) -> Option<Problem> {
+    pub(super) fn wrong_way(&self, net: IpNet, via: &Via, i: usize) -> Option<Problem> {
         let problem = |key, message| Problem { pointer: format!("/put/{i}/via/{key}"), message };
         match via {
             Via::Unreachable | Via::Blackhole => None,
@@ -236,7 +254,7 @@ impl Desired {
     }
 
     /// Prefixes that are routed without a route of their own, and what says so.
-    fn destinations(&self) -> HashMap<IpNet, String> {
+    pub(super) fn destinations(&self) -> HashMap<IpNet, String> {
         let hosts = self.ports.iter().flat_map(|(name, port)| {
             port.value.addresses.iter().map(move |own| (own.host(), format!("port `{name}`")))
         });
@@ -282,7 +300,7 @@ impl Desired {
         edit::judge(&config, subject)
     }
 
-    fn reload(&self, config: Config) -> Result<Desired, Refused> {
+    pub(super) fn reload(&self, config: Config) -> Result<Desired, Refused> {
         let mut new = Desired::new(config);
         let mut clashes = Vec::new();
         keep(&self.ports, &mut new.ports, |name| {
@@ -311,7 +329,8 @@ impl Desired {
         valid(new, clashes)
     }
 
-    fn has_api_entries(&self) -> bool {
+    /// Whether there is anything that came through the API.
+    pub fn has_api_entries(&self) -> bool {
         let is_api = |origin: Origin| origin == Origin::Api;
         self.gateways.iter().any(|entry| is_api(entry.origin))
             || self.ports.values().any(|entry| is_api(entry.origin))

@@ -11,15 +11,20 @@
 
 mod edit;
 pub mod plan;
+mod saved;
 #[cfg(test)]
 mod tests;
 
 pub use edit::{Edit, RouteEdits};
+pub use saved::Saved;
 
 use crate::config::edit::Problem;
 use crate::config::{self, Config, Name, Peer, Port, Unicast, Via};
 use imbl::OrdMap;
 use ipnet::IpNet;
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Where a thing came from.
@@ -43,6 +48,9 @@ pub struct Entry<T> {
 /// The desired state.
 #[derive(Clone, Debug)]
 pub struct Desired {
+    /// A digest of the config file as it was last read, by which it is seen whether it is another
+    /// one now. It does not change when another file is applied.
+    read: Arc<str>,
     /// What stays as it is while the daemon runs: a config without what is below.
     base: Arc<Config>,
     gateways: Vec<Entry<Unicast>>,
@@ -76,6 +84,16 @@ pub enum Refused {
     Ending,
 }
 
+/// What tells one config from another, whatever its comments and blanks.
+fn digest(config: &Config) -> Arc<str> {
+    let text = serde_json::to_vec(config).expect("a config is written as JSON");
+    let mut digest = String::new();
+    for byte in Sha256::digest(text) {
+        let _ = write!(digest, "{byte:02x}");
+    }
+    digest.into()
+}
+
 fn lines(problems: &[Problem]) -> String {
     let lines = problems.iter().map(|problem| match problem.pointer.as_str() {
         "" => problem.message.clone(),
@@ -86,7 +104,17 @@ fn lines(problems: &[Problem]) -> String {
 
 impl Desired {
     /// What a config file says, checked already.
-    pub fn new(mut config: Config) -> Desired {
+    pub fn new(config: Config) -> Desired {
+        let read = digest(&config);
+        Desired::of(config, read)
+    }
+
+    /// What a file says that is not the daemon's own.
+    fn applied(&self, config: Config) -> Desired {
+        Desired::of(config, self.read.clone())
+    }
+
+    fn of(mut config: Config, read: Arc<str>) -> Desired {
         fn from_file<T>(value: T) -> Entry<T> {
             Entry { value, origin: Origin::File }
         }
@@ -95,6 +123,7 @@ impl Desired {
         let routes = std::mem::take(&mut config.route);
         let gateways = std::mem::take(&mut config.gateway.addresses);
         let mut desired = Desired {
+            read,
             base: Arc::new(config),
             gateways: gateways.into_iter().map(from_file).collect(),
             ports: ports.map(|port| (port.name.clone(), from_file(Arc::new(port)))).collect(),
@@ -160,6 +189,31 @@ impl Desired {
         let routes = if self.uses.contains_key(via) { Some(&self.routes) } else { None };
         let routes = routes.into_iter().flatten();
         routes.filter(|(_, entry)| entry.value == *via).map(|(net, _)| *net)
+    }
+
+    fn set_port(&mut self, port: Arc<Port>) {
+        self.ports.insert(port.name.clone(), Entry { value: port, origin: Origin::Api });
+    }
+
+    fn set_peer(&mut self, peer: Arc<Peer>) {
+        self.peers.insert(peer.name.clone(), Entry { value: peer, origin: Origin::Api });
+    }
+
+    fn add_gateway(&mut self, address: Unicast) {
+        if !self.gateways.iter().any(|entry| entry.value == address) {
+            self.gateways.push(Entry { value: address, origin: Origin::Api });
+        }
+    }
+
+    fn remove_gateway(&mut self, address: IpAddr) {
+        self.gateways.retain(|entry| entry.value.ip() != address);
+    }
+
+    /// A route that is there already stays whose it is.
+    fn set_route(&mut self, net: IpNet, via: Via) {
+        if self.routes.get(&net).is_none_or(|old| old.value != via) {
+            self.insert_route(net, via, Origin::Api);
+        }
     }
 
     fn insert_route(&mut self, net: IpNet, via: Via, origin: Origin) {

@@ -4,7 +4,7 @@ use super::plan::{Fixed, Plan, Subject, plan};
 use super::*;
 use crate::config::Route;
 
-const FILE: &str = r#"
+pub(super) const FILE: &str = r#"
 node.name = "a"
 uplink = [{ device = "eth0" }]
 tunnel.vxlan = [{ vni = 1 }]
@@ -21,29 +21,29 @@ route = [
 ]
 "#;
 
-fn config(text: &str) -> Config {
+pub(super) fn config(text: &str) -> Config {
     Config::parse(text, "test.toml").unwrap()
 }
 
-fn desired() -> Desired {
+pub(super) fn desired() -> Desired {
     Desired::new(config(FILE))
 }
 
-fn port(text: &str) -> Edit {
+pub(super) fn port(text: &str) -> Edit {
     let port = format!("node.name = 'x'\nport = [{{ {text} }}]\ngateway.addresses = ['1.1.1.1']");
     Edit::PutPort(Box::new(config(&port).port.remove(0)))
 }
 
-const A3: &str =
+pub(super) const A3: &str =
     "name = 'a3', kind = 'tun', netns = 'a3', device = 'eth0', addresses = ['10.0.1.3']";
 
-fn routes(put: &[(&str, Via)], delete: &[&str]) -> Edit {
+pub(super) fn routes(put: &[(&str, Via)], delete: &[&str]) -> Edit {
     let put = put.iter().map(|(net, via)| Route { prefix: net.parse().unwrap(), via: via.clone() });
     let delete = delete.iter().map(|net| net.parse().unwrap()).collect();
     Edit::Routes(RouteEdits { put: put.collect(), delete })
 }
 
-fn peer(name: &str) -> Via {
+pub(super) fn peer(name: &str) -> Via {
     Via::Peer(name.parse().unwrap())
 }
 

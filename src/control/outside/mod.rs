@@ -2,7 +2,8 @@
 //! packets under an address of the node.
 //!
 //! Routes bring packets to the port and replies back to it; what is done here is to have the kernel
-//! forward them, and translate addresses. Both outlive a daemon that is killed, so that they are
+//! forward them, and translate addresses. Neither asks which ports there are, so that others like it may
+//! come and go. Both outlive a daemon that is killed, so that they are
 //! written down first (see [`Undo::save`]).
 
 pub mod setting;

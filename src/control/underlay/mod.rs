@@ -174,18 +174,35 @@ impl Underlay {
         self.complaints = complaints;
     }
 
+    /// Why there can't be a way to a peer, if there can't.
+    ///
+    /// # Errors
+    /// When the kernel can't be asked.
+    pub async fn refusal(&self, peer: &Peer) -> Result<Option<WayError>, NetlinkError> {
+        Ok(self.some_way(peer).await?.err())
+    }
+
     /// The way to a peer that is new, and the complaint if it is a guess.
     async fn first_way(&self, peer: &Peer) -> Result<(Way, Option<WayError>), UnderlayError> {
+        let (way, complaint) = self.some_way(peer).await?.map_err(UnderlayError::Way)?;
+        if let Some(complaint) = &complaint {
+            tracing::warn!("{complaint}");
+        }
+        Ok((way, complaint))
+    }
+
+    async fn some_way(
+        &self,
+        peer: &Peer,
+    ) -> Result<Result<(Way, Option<WayError>), WayError>, NetlinkError> {
         let (name, address) = (peer.name.as_str(), peer.address.ip());
-        match self.way(name, address).await? {
+        Ok(match self.way(name, address).await? {
             Ok(way) => Ok((way, None)),
             Err(error) if error.is_passing() => {
-                tracing::warn!("{error}");
-                let way = self.guess(name, address).map_err(UnderlayError::Way)?;
-                Ok((way, Some(error)))
+                self.guess(name, address).map(|way| (way, Some(error)))
             }
-            Err(error) => Err(UnderlayError::Way(error)),
-        }
+            Err(error) => Err(error),
+        })
     }
 }
 
