@@ -35,7 +35,7 @@ impl Machine {
         let system = rustix::system::uname();
         let load = read("/proc/loadavg").split(' ').next().and_then(|load| load.parse().ok());
         let command_line = read("/proc/cmdline");
-        let mitigations = command_line
+        let mut mitigations = command_line
             .split_whitespace()
             .filter_map(|word| Some(word.strip_prefix("mitigations=")?.to_owned()));
         Machine {
@@ -44,7 +44,7 @@ impl Machine {
             is_virtual: field(&cpuinfo, "flags").split(' ').any(|flag| flag == "hypervisor"),
             memory: kilobytes(field(&read("/proc/meminfo"), "MemTotal")) << 10,
             kernel: system.release().to_string_lossy().into_owned(),
-            mitigations: mitigations.last().unwrap_or_default(),
+            mitigations: mitigations.next_back().unwrap_or_default(),
             load: load.unwrap_or_default(),
             time: std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_secs()),
             cableway: env!("CARGO_PKG_VERSION").to_owned(),

@@ -10,6 +10,8 @@
 //! What two things differ by is judged by pairs that were measured right after each other, since a
 //! machine's speed changes by more from minute to minute than most things differ by; see [`stats`].
 
+pub mod compare;
 pub mod machine;
+pub mod page;
 pub mod report;
 pub mod stats;

@@ -24,9 +24,56 @@ pub struct Report {
     pub command: Vec<String>,
     /// Whether all was measured that was asked for.
     pub complete: bool,
-    /// Comparisons.
+    /// Who was compared.
+    #[serde(default)]
+    pub contenders: Vec<Contender>,
+    /// Every value that was measured for a comparison.
+    #[serde(default)]
+    pub measured: Vec<Measured>,
+    /// How latencies are distributed, all rounds together.
+    #[serde(default)]
+    pub curves: Vec<Curve>,
+    /// Comparisons: what follows from those values.
     #[serde(default)]
     pub results: Vec<Row>,
+}
+
+/// Who was compared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Contender {
+    /// Its name.
+    pub name: String,
+    /// What it is and how it was set up, in a sentence.
+    pub about: String,
+    /// Why there are no values of it, if there are none: it can't run here, or what it carried did not
+    /// arrive as it was sent.
+    #[serde(default)]
+    pub out: Option<String>,
+}
+
+/// All values of one measure of one contender.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// The measure.
+    pub id: String,
+    /// The contender.
+    pub contender: String,
+    /// Its value in each round; all contenders have their turn in a round. `None` where there was
+    /// none to be had.
+    pub values: Vec<Option<f64>>,
+}
+
+/// How one contender's latencies are distributed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Curve {
+    /// What was measured: `rr_poll`, `rr_adaptive`.
+    pub id: String,
+    /// The contender.
+    pub contender: String,
+    /// Of the latencies.
+    pub unit: String,
+    /// Percentiles, ascending, and what so many percent of the latencies don't exceed.
+    pub points: Vec<[f64; 2]>,
 }
 
 /// One measure of one contender, against one other.
@@ -62,6 +109,9 @@ impl Report {
             machine: Machine::this(),
             command: std::env::args().collect(),
             complete: false,
+            contenders: Vec::new(),
+            measured: Vec::new(),
+            curves: Vec::new(),
             results: Vec::new(),
         }
     }
