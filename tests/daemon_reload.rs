@@ -3,11 +3,13 @@
 
 mod daemon_support;
 
-use cableway::control::report::{Ports, Routes};
+use cableway::control::report::{Drops, Ports, Routes};
 use daemon_support::Space;
 use daemon_support::daemon::{Daemon, wait_for};
+use daemon_support::iperf::{self, Iperf};
 use daemon_support::two::{Two, finish};
 use std::process::Command;
+use std::time::Duration;
 
 fn ping(from: &Space, to: &str) -> bool {
     let mut command = Command::new("ip");
@@ -102,23 +104,65 @@ fn a_config_that_can_not_be_taken_leaves_everything_as_it_was() {
     finish([&mut a, &mut b]);
 }
 
+/// Routes to `count` prefixes from the `skip`th on.
+fn routes(via: &str, skip: u32, count: u32) -> String {
+    let nets = (skip..skip + count).map(|i| std::net::Ipv4Addr::from_bits(0x0b00_0000 + i * 256));
+    nets.map(|net| format!("[[route]]\nprefix = \"{net}/24\"\nvia = {via}\n")).collect()
+}
+
+#[test]
+fn an_iperf3_through_ports_that_stay_does_not_notice() {
+    let two = Two::new();
+    let (a2, a3) = (Space::new("a2"), Space::new("a3"));
+    let (mut a, mut b) = two.start("eth0", "192.168.70.1", "192.168.70.2");
+    let first = a.config();
+    let peer = "[[peer]]\nname = \"c\"\naddress = \"192.168.70.9\"\ntunnel = \"vxlan\"\n\
+                subnets = [\"10.9.3.0/24\"]\n";
+    let others = [
+        routes("\"blackhole\"", 0, 10_000),
+        port("a2", "tun", &a2, "10.9.1.3/24"),
+        peer.to_owned(),
+        routes("{ peer = \"b\" }", 5_000, 10_000),
+        port("a3", "af_xdp", &a3, "10.9.1.4/32") + peer,
+        String::new(),
+    ];
+    let time = Duration::from_secs(6);
+    // At a rate at which who reads them may be away for half a second.
+    let words = "--udp --bitrate 1M --length 250 --window 208K";
+    let udp = Iperf::start((&two.a1, &two.b1), ("10.9.2.2", 5201), time, words);
+    let tcp = Iperf::start((&two.b1, &two.a1), ("10.9.1.2", 5202), time, "--bitrate 20M");
+    let mut reloads = 0;
+    while udp.is_sending() {
+        assert!(a.reload(&format!("{first}{}", others[reloads % others.len()])), "{}", a.log());
+        reloads += 1;
+    }
+    let (udp, tcp, unread) = (udp.finish(), tcp.finish(), iperf::unread(&two.b1));
+    println!("{reloads} reloads; {} datagrams; {unread} not read in time", udp.datagrams);
+    assert!(reloads > others.len(), "each config was in force, and left again");
+    assert_eq!((udp.lost - unread, udp.late), (0, 0), "{udp:?}");
+    assert!(udp.datagrams > 1000 && unread < udp.datagrams / 10, "{udp:?}");
+    assert!(tcp.intervals.len() > 40 && !tcp.intervals.contains(&0), "{tcp:?}");
+    for daemon in [&a, &b] {
+        println!("{}", daemon.show("drops"));
+        wait_for("frames to add up", || {
+            daemon.get::<Drops>("/v1/show/drops").conservation.balanced
+        });
+    }
+    finish([&mut a, &mut b]);
+}
+
 #[test]
 fn ten_thousand_routes_are_swapped_and_no_packet_that_had_one_is_lost() {
     let two = Two::new();
     let (mut a, mut b) = two.start("eth0", "192.168.70.1", "192.168.70.2");
     let first = a.config();
     let stream = two.stream();
-    let routes = |via: &str, skip: u32| -> String {
-        let nets =
-            (0..10_000_u32).map(|i| std::net::Ipv4Addr::from_bits(0x0b00_0000 + (i + skip) * 256));
-        nets.map(|net| format!("[[route]]\nprefix = \"{net}/24\"\nvia = {via}\n")).collect()
-    };
     // The stream's own destination has a better route now and then.
     let own = "[[route]]\nprefix = \"10.9.2.2/32\"\nvia = { peer = \"b\" }\n";
     for round in 0..6_u32 {
         let via = if round % 2 == 0 { "\"blackhole\"" } else { "{ peer = \"b\" }" };
         let own = if round % 3 == 0 { own } else { "" };
-        let text = format!("{first}{own}{}", routes(via, round * 5_000));
+        let text = format!("{first}{own}{}", routes(via, round * 5_000, 10_000));
         assert!(a.reload(&text), "{}", a.log());
     }
     assert!(a.get::<Routes>("/v1/show/routes").routes.len() > 10_000);

@@ -3,6 +3,7 @@
 
 pub(crate) mod daemon;
 pub(crate) mod flows;
+pub(crate) mod iperf;
 pub(crate) mod manager;
 pub(crate) mod stream;
 #[allow(unsafe_code)]
