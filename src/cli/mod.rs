@@ -12,6 +12,7 @@ pub mod show;
 
 use clap::Parser;
 use std::fmt::Display;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// A userspace overlay router for Linux nodes
@@ -57,7 +58,8 @@ fn finish(result: Result<(), impl Display>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error}");
+            // Whoever would read it may be gone.
+            let _ = writeln!(std::io::stderr(), "{error}");
             ExitCode::FAILURE
         }
     }

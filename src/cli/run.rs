@@ -38,6 +38,8 @@ pub fn run(args: Args) -> Result<(), RunError> {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_target(false)
+        // A log that can't be written is no reason to end; to say so there would be one.
+        .log_internal_errors(false)
         .init();
     Ok(daemon::run(config, &args.config)?)
 }

@@ -128,6 +128,11 @@ impl Daemon {
     /// Sends it a signal and waits for its end.
     pub(crate) fn end(&mut self, signal: &str) -> Ended {
         self.signal(signal);
+        self.ended()
+    }
+
+    /// Waits for its end.
+    pub(crate) fn ended(&mut self) -> Ended {
         let mut child = self.child.take().expect("it was started");
         let status = child.wait().expect("it is a child of ours");
         Ended { status, error: self.log() }

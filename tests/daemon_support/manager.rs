@@ -58,6 +58,20 @@ impl Manager {
         }
     }
 
+    /// Waits until it is not told so for a while.
+    pub(crate) fn misses(&mut self, words: &str, time: Duration) {
+        let start = Instant::now();
+        let mut last = start;
+        while last.elapsed() < time {
+            assert!(start.elapsed() < PATIENCE, "told {words} again and again");
+            self.listen();
+            if self.told.iter().any(|told| told == words) {
+                self.told.retain(|told| told != words);
+                last = Instant::now();
+            }
+        }
+    }
+
     /// Waits until something is so of the store.
     pub(crate) fn keeps(&mut self, is_so: impl Fn(&[(String, OwnedFd)]) -> bool) {
         let start = Instant::now();

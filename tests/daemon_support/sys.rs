@@ -1,10 +1,13 @@
-//! What takes `unsafe` here: a kernel without AF_XDP, played by seccomp, and descriptors by number.
+//! What takes `unsafe` here: a kernel without AF_XDP, played by seccomp; descriptors by number; threads
+//! that stand still or fault, by ptrace.
 
+use super::daemon::wait_for;
 use rustix::io::fcntl_dupfd_cloexec;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::ptr::null_mut;
 
 /// Makes `socket(AF_XDP, …)` answer EAFNOSUPPORT in the child, as a kernel does that was built
 /// without.
@@ -54,4 +57,59 @@ fn install() -> io::Result<()> {
     let result =
         unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program, 0, 0) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A thread of a child that is held where it is: it does not go on, and nothing else is changed. Only
+/// the thread that made this may use it.
+pub(crate) struct Held(libc::pid_t);
+
+impl Held {
+    /// Holds the thread of this number.
+    pub(crate) fn new(thread: libc::pid_t) -> Held {
+        ptrace(libc::PTRACE_SEIZE, thread, 0, 0).expect("root may");
+        let held = Held(thread);
+        ptrace(libc::PTRACE_INTERRUPT, thread, 0, 0).expect("it is there");
+        wait_for("the thread to stand still", || held.has_news());
+        held
+    }
+
+    /// Waits until it has ended with its process, which nobody else can wait for before.
+    pub(crate) fn ends(self) {
+        wait_for("the process to end", || self.has_news());
+    }
+
+    /// Lets it go on where there is nothing, which is a fault.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn crash(self) {
+        use std::mem::offset_of;
+        let place = offset_of!(libc::user, regs) + offset_of!(libc::user_regs_struct, rip);
+        ptrace(libc::PTRACE_POKEUSER, self.0, place, 0).expect("it stands still");
+    }
+
+    /// Whether it stands still, or has ended, of which this is told once.
+    fn has_news(&self) -> bool {
+        let options = libc::__WALL | libc::WNOHANG;
+        // SAFETY: there is no status to be written.
+        unsafe { libc::waitpid(self.0, null_mut(), options) == self.0 }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // One that has ended is not held.
+        let _ = ptrace(libc::PTRACE_DETACH, self.0, 0, 0);
+    }
+}
+
+fn ptrace(
+    request: libc::c_uint,
+    thread: libc::pid_t,
+    address: usize,
+    data: usize,
+) -> io::Result<()> {
+    // SAFETY: none of the requests above writes to our memory; address and data are numbers.
+    match unsafe { libc::ptrace(request, thread, address, data) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
 }
