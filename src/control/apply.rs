@@ -17,13 +17,16 @@ use super::state::PortFacts;
 use super::underlay::Complaints;
 use super::undo::Undo;
 use crate::config::{self, Config, Name};
-use ipnet::IpNet;
 use pipeline::snapshot::{PortId, Snapshot};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Routes that are changed before others get their turn on this thread.
 const AT_ONCE: usize = 4096;
+/// How long workers are waited for that have not looked at new tables yet, and how often it is asked:
+/// one that sleeps wakes twice a second.
+const PATIENCE: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(10);
 
 /// What was done already and can still be undone.
 #[derive(Default)]
@@ -220,20 +223,26 @@ impl Node {
     /// Lets the workers see new tables.
     async fn publish(&mut self, mut snapshot: Snapshot, new: Desired, plan: &Plan) {
         let hops = Hops::new(&new, &snapshot);
-        let routes: Vec<IpNet> = plan.routes.iter().copied().collect();
-        for some in routes.chunks(AT_ONCE) {
+        for some in plan.routes.chunks(AT_ONCE) {
             self.routes.change(some.iter().map(|net| (*net, hops.hop(*net))));
             tokio::task::yield_now().await;
         }
         drop(hops);
         self.routes.publish(&mut snapshot);
-        self.state.snapshot.store(Arc::new(snapshot));
+        let old = self.state.snapshot.swap(Arc::new(snapshot));
+        if plan.routes.len() > AT_ONCE {
+            tokio::task::spawn_blocking(move || free(old));
+        }
         self.adopt(new);
     }
 
     fn adopt(&mut self, new: Desired) {
-        self.desired = Arc::new(new);
+        let old = std::mem::replace(&mut self.desired, Arc::new(new));
         self.state.desired.store(self.desired.clone());
+        if old.routes().len() > AT_ONCE {
+            // It may share nothing with its successor.
+            tokio::task::spawn_blocking(move || drop(old));
+        }
     }
 
     /// Closes ports of which the tables know nothing any more.
@@ -260,6 +269,15 @@ impl Node {
         let snapshot = self.state.snapshot.load_full();
         self.unresolved = self.underlay.refresh(&snapshot, undo).await?;
         Ok(())
+    }
+}
+
+/// Frees tables of which little is left in their successors, once no worker has them: neither a worker
+/// nor the control thread has the time.
+fn free(old: Arc<Snapshot>) {
+    let start = Instant::now();
+    while Arc::strong_count(&old) > 1 && start.elapsed() < PATIENCE {
+        std::thread::sleep(POLL);
     }
 }
 

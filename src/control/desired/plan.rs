@@ -6,7 +6,7 @@ use crate::config::{Config, DeviceName, Name, Netns, Peer, Port, Via};
 use crate::control::devices::Settings;
 use imbl::ordmap::DiffItem;
 use ipnet::IpNet;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The difference between two states.
@@ -21,8 +21,8 @@ pub struct Plan {
     pub adjusted: Vec<Adjustment>,
     /// Peers that are new, have changed, or are gone.
     pub peers: Vec<Name>,
-    /// Prefixes that may lead elsewhere, or to the same under another number.
-    pub routes: BTreeSet<IpNet>,
+    /// Prefixes that may lead elsewhere, or to the same under another number; sorted, each once.
+    pub routes: Vec<IpNet>,
     /// Whether anything but routes has changed.
     pub is_structural: bool,
 }
@@ -76,12 +76,14 @@ pub fn plan(old: &Desired, new: &Desired) -> Result<Plan, Vec<Fixed>> {
             DiffItem::Update { old, new } => (new.0, old.1.value != new.1.value),
         };
         if changed {
-            plan.routes.insert(*net);
+            plan.routes.push(*net);
         }
     }
     plan.gateways(old, new);
     plan.peers(old, new);
     plan.ports(old, new);
+    plan.routes.sort_unstable();
+    plan.routes.dedup();
     fixed.extend(plan.taken_over(old));
     if fixed.is_empty() { Ok(plan) } else { Err(fixed) }
 }
