@@ -116,13 +116,17 @@ pub fn run(config: Config, file: &Path) -> Result<(), DaemonError> {
     })
 }
 
-/// Undoes what a killed daemon left with that management socket; a list of what is to be undone for
-/// us.
+/// Undoes what a daemon before us left with that management socket, as it was killed or has become us;
+/// a list of what is to be undone for us.
 async fn mend(socket: &Path) -> Result<Undo, DaemonError> {
     let netlink = Netlink::connect(None)?;
     let left = Undo::left(socket, &netlink).await?;
     if !left.is_empty() {
-        tracing::info!("undoing what a killed daemon left");
+        let what = match supervisor::is_given(handover::NAME) {
+            true => "taking over: undoing what the version before had the kernel do, to do it anew",
+            false => "undoing what a killed daemon left",
+        };
+        tracing::info!("{what}");
         left.unwind().await;
     }
     Ok(Undo::left(socket, &netlink).await?)

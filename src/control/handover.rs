@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Seek, Write};
 
 /// The name by which it is given.
-const NAME: &str = "state";
+pub(super) const NAME: &str = "state";
 
 /// As a file without a name.
 ///

@@ -37,6 +37,11 @@ pub fn inherit() {
     }
 }
 
+/// Whether something was given by this name that nobody has taken.
+pub fn is_given(name: &str) -> bool {
+    lock(&INHERITED).contains_key(name)
+}
+
 /// Takes what was given by this name.
 pub fn take(name: &str) -> Vec<OwnedFd> {
     lock(&INHERITED).remove(name).unwrap_or_default()

@@ -17,7 +17,7 @@ mod kept;
 #[allow(unsafe_code)]
 mod sys;
 
-pub use kept::{Held, close_rest, forget, hold, inherit, keep, sweep, take};
+pub use kept::{Held, close_rest, forget, hold, inherit, is_given, keep, sweep, take};
 
 use super::workers::Workers;
 use sd_notify::NotifyState;
