@@ -1,10 +1,11 @@
-//! Compiles the XDP programs in `bpf/`, which `src/io/af_xdp/program.rs` embeds.
+//! Compiles the XDP programs in `bpf/`, which `src/io/af_xdp/program.rs` and `src/bench/traffic/`
+//! embed.
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
-const PROGRAMS: [&str; 2] = ["uplink", "pod"];
+const PROGRAMS: [&str; 4] = ["uplink", "pod", "sender", "sink"];
 
 fn main() {
     println!("cargo::rerun-if-changed=bpf");

@@ -6,6 +6,7 @@
 typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;
+typedef unsigned long long u64;
 
 #define SEC(name) __attribute__((section(name), used))
 #define INLINE static inline __attribute__((always_inline))
@@ -16,7 +17,7 @@ typedef unsigned int u32;
 #define be16(x) ((u16)(x))
 #endif
 
-enum { XDP_PASS = 2 };
+enum { XDP_DROP = 1, XDP_PASS = 2 };
 
 struct xdp_md {
 	u32 data;
@@ -28,27 +29,20 @@ struct xdp_md {
 };
 
 /* A map is declared by the types of an anonymous struct's members, which the loader reads from BTF. */
-enum { BPF_MAP_TYPE_HASH = 1, BPF_MAP_TYPE_XSKMAP = 17 };
+enum {
+	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_XSKMAP = 17,
+};
 #define NUMBER(name, value) int (*name)[value]
 #define TYPE(name, what) typeof(what) *name
 
 /* Helpers are called by number. */
 static void *(*const bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
-static long (*const bpf_redirect_map)(void *map, unsigned long key, unsigned long flags) = (void *)51;
-
-/* Sockets of this device, by receive queue; the loader sets the size. */
-struct {
-	NUMBER(type, BPF_MAP_TYPE_XSKMAP);
-	NUMBER(max_entries, 1);
-	TYPE(key, u32);
-	TYPE(value, u32);
-} sockets SEC(".maps");
-
-/* To the queue's socket; to the kernel where it has none. */
-INLINE int to_socket(struct xdp_md *ctx)
-{
-	return bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
-}
+static u64 (*const bpf_ktime_get_ns)(void) = (void *)5;
+static long (*const bpf_redirect)(u32 ifindex, u64 flags) = (void *)23;
+static long (*const bpf_redirect_map)(void *map, u64 key, u64 flags) = (void *)51;
 
 /* Calls no helper that the kernel keeps for GPL programs. */
 char _license[] SEC("license") = "MIT";

@@ -1,5 +1,5 @@
 /* The host's end of a pod's veth pair: all frames are ours. */
-#include "kernel.h"
+#include "socket.h"
 
 /* "xdp.frags": takes frames of several buffers, so that the peer's MTU is not capped. */
 SEC("xdp.frags")

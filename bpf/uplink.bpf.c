@@ -2,32 +2,13 @@
  * them ARP, ssh, and everything that we would have to guess about: VLAN tags, IPv4 options, fragments
  * (the kernel reassembles them and hands them to the tunnel's socket).
  */
-#include "kernel.h"
+#include "headers.h"
+#include "socket.h"
 
-enum {
-	ETHERTYPE_IPV4 = 0x0800,
-	ETHERTYPE_IPV6 = 0x86dd,
-	MORE_FRAGMENTS_OR_OFFSET = 0x3fff,
-	IPV4_WITHOUT_OPTIONS = 0x45,
-};
-
-enum { HOP_BY_HOP = 0, UDP = 17, ROUTING = 43, DESTINATION = 60 };
+enum { HOP_BY_HOP = 0, ROUTING = 43, DESTINATION = 60 };
 
 /* IPv6 extension headers that are walked; a packet with more is left to the kernel. */
 enum { EXTENSIONS = 4 };
-
-struct ethernet {
-	u8 destination[6], source[6];
-	u16 type;
-} __attribute__((packed));
-
-struct ipv4 {
-	u8 version_ihl, tos;
-	u16 length, id, fragment;
-	u8 ttl, protocol;
-	u16 checksum;
-	u32 source, destination;
-} __attribute__((packed));
 
 struct ipv6 {
 	u8 version_class_label[4];
@@ -39,10 +20,6 @@ struct ipv6 {
 struct extension {
 	u8 next, words; /* of 8 bytes, the first not counted */
 	u8 rest[6];
-} __attribute__((packed));
-
-struct udp {
-	u16 source, destination, length, checksum;
 } __attribute__((packed));
 
 /* What a tunnel asks for. Src: `Match` in src/io/af_xdp/program.rs. */

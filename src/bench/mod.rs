@@ -10,8 +10,18 @@
 //! What two things differ by is judged by pairs that were measured right after each other, since a
 //! machine's speed changes by more from minute to minute than most things differ by; see [`stats`].
 
+pub mod arena;
 pub mod compare;
+pub mod contender;
+pub mod cpu;
+mod error;
+pub mod lab;
+pub mod latency;
 pub mod machine;
 pub mod page;
+pub mod rate;
 pub mod report;
 pub mod stats;
+pub mod traffic;
+
+pub use error::{Error, Result};

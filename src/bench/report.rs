@@ -36,6 +36,9 @@ pub struct Report {
     /// Comparisons: what follows from those values.
     #[serde(default)]
     pub results: Vec<Row>,
+    /// Routers between a sender and a sink.
+    #[serde(default)]
+    pub lab: Vec<super::lab::Case>,
 }
 
 /// Who was compared.
@@ -113,6 +116,7 @@ impl Report {
             measured: Vec::new(),
             curves: Vec::new(),
             results: Vec::new(),
+            lab: Vec::new(),
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 the thing asked for failed, 2 wrong usage.
 
+pub mod bench;
 pub mod check;
 pub mod cleanup;
 pub mod edit;
@@ -34,6 +35,7 @@ enum Command {
     Dump(edit::Dump),
     Show(show::Args),
     Lab(lab::Args),
+    Bench(bench::Args),
     Schema(schema::Args),
 }
 
@@ -49,6 +51,7 @@ pub fn main() -> ExitCode {
         Command::Dump(args) => finish(args.run()),
         Command::Show(args) => finish(show::run(&args)),
         Command::Lab(args) => lab::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Schema(args) => schema::run(&args),
     }
 }

@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -22,8 +22,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const TAIL: usize = 15;
 
 /// A daemon that was started.
-pub(super) struct Daemon {
+pub(crate) struct Daemon {
     node: String,
+    files: Files,
     child: Child,
     ended: Option<ExitStatus>,
 }
@@ -31,10 +32,14 @@ pub(super) struct Daemon {
 impl Daemon {
     /// Writes the node's config and starts its daemon in the node's namespace.
     pub(super) fn start(topology: &Topology, node: &Node) -> Result<Self> {
-        let config = file(&node.name, "toml");
-        fs::write(&config, self::config(topology, node))
-            .map_err(|source| Error::io("write", &config, source))?;
-        let log = log_file(&node.name);
+        let config = self::config(topology, node);
+        Self::spawn(&node.name, &node.netns, Files::of(DIRECTORY, &node.name), &config)
+    }
+
+    /// The same with any config, which names the socket of `files`.
+    pub(crate) fn spawn(node: &str, netns: &str, files: Files, text: &str) -> Result<Self> {
+        let (config, log) = (files.config(), files.log());
+        fs::write(&config, text).map_err(|source| Error::io("write", &config, source))?;
         let output = File::create(&log).map_err(|source| Error::io("write", &log, source))?;
         let spawn = || {
             let mut command = Command::new(std::env::current_exe()?);
@@ -42,15 +47,15 @@ impl Daemon {
             // A Ctrl-C is for the lab, which then stops its daemons.
             command.stdout(output.try_clone()?).stderr(output).process_group(0).spawn()
         };
-        let child = netns::within(&node.netns, spawn)?.map_err(|source| Error::Io {
-            doing: format!("start the daemon of node {}", node.name),
+        let child = netns::within(netns, spawn)?.map_err(|source| Error::Io {
+            doing: format!("start the daemon of node {node}"),
             source,
         })?;
-        Ok(Self { node: node.name.clone(), child, ended: None })
+        Ok(Self { node: node.to_owned(), files, child, ended: None })
     }
 
     /// Waits until the daemon says that it is ready.
-    pub(super) fn wait_ready(&mut self) -> Result<()> {
+    pub(crate) fn wait_ready(&mut self) -> Result<()> {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
             shell::check_interrupt()?;
@@ -58,7 +63,7 @@ impl Daemon {
             if let Some(status) = exited {
                 return Err(self.error(format!("has ended: {status}")));
             }
-            let error = match get::<Ready>(&self.node, "ready") {
+            let error = match self.get::<Ready>("ready") {
                 Ok(_) => return Ok(()),
                 Err(error) => error,
             };
@@ -70,8 +75,22 @@ impl Daemon {
     }
 
     /// Waits for a daemon that was told to stop, so that nothing of it is left.
-    pub(super) fn wait_end(&mut self) {
+    pub(crate) fn wait_end(&mut self) {
         self.ended = self.child.wait().ok();
+    }
+
+    /// Ends it: asked first, killed when that does not help.
+    pub(crate) fn stop(&mut self) {
+        let deadline = Instant::now() + super::TERM_WITHIN;
+        let pid = rustix::process::Pid::from_child(&self.child);
+        // One that has ended meanwhile is as good.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        while let Ok(None) = self.child.try_wait() {
+            if Instant::now() > deadline {
+                let _ = self.child.kill();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// How it ended, if not as it should.
@@ -80,19 +99,32 @@ impl Daemon {
         Some(format!("the daemon of node {} ended with {status}", self.node))
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What `GET /v1/<path>` answers.
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        ask(&self.files.socket(), path)
+    }
+
     fn error(&self, what: String) -> Error {
-        Error::Daemon { node: self.node.clone(), what, log: log_tail(&self.node) }
+        Error::Daemon { node: self.node.clone(), what, log: self.files.log_tail() }
     }
 }
 
-/// What `GET /v1/<path>` of a node's daemon answers.
+/// What `GET /v1/<path>` of a lab's node's daemon answers.
 pub(super) fn get<T: DeserializeOwned>(node: &str, path: &str) -> Result<T> {
-    let socket = file(node, "sock");
-    let fail = |source| Error::io("ask", &socket, source);
-    let mut stream = UnixStream::connect(&socket).map_err(fail)?;
+    ask(&Files::of(DIRECTORY, node).socket(), path)
+}
+
+fn ask<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
+    let fail = |source| Error::io("ask", socket, source);
+    let mut stream = UnixStream::connect(socket).map_err(fail)?;
     let ask = |stream: &mut UnixStream| {
         stream.set_read_timeout(Some(ANSWER_WITHIN))?;
-        write!(stream, "GET /v1/{path} HTTP/1.0\r\nHost: {node}\r\n\r\n")?;
+        write!(stream, "GET /v1/{path} HTTP/1.0\r\nHost: cableway\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)
@@ -106,19 +138,38 @@ pub(super) fn get<T: DeserializeOwned>(node: &str, path: &str) -> Result<T> {
     serde_json::from_str(body).map_err(|e| fail(std::io::Error::other(e)))
 }
 
-/// The last lines of a node's log.
+/// The last lines of the log of a lab's node.
 pub(super) fn log_tail(node: &str) -> String {
-    let log = fs::read_to_string(log_file(node)).unwrap_or_default();
-    let lines: Vec<&str> = log.lines().collect();
-    lines[lines.len().saturating_sub(TAIL)..].join("\n")
+    Files::of(DIRECTORY, node).log_tail()
 }
 
-fn file(node: &str, extension: &str) -> PathBuf {
-    PathBuf::from(DIRECTORY).join(format!("{node}.{extension}"))
-}
+/// Where the files of a daemon are.
+pub(crate) struct Files(PathBuf);
 
-fn log_file(node: &str) -> PathBuf {
-    file(node, "log")
+impl Files {
+    /// Those of a node in `directory`.
+    pub(crate) fn of(directory: &str, node: &str) -> Self {
+        Self(Path::new(directory).join(node))
+    }
+
+    /// Its management socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.0.with_added_extension("sock")
+    }
+
+    fn config(&self) -> PathBuf {
+        self.0.with_added_extension("toml")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.0.with_added_extension("log")
+    }
+
+    fn log_tail(&self) -> String {
+        let log = fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(TAIL)..].join("\n")
+    }
 }
 
 /// The node's config, as a user would write it.
@@ -131,7 +182,7 @@ fn config(topology: &Topology, node: &Node) -> String {
 fn write_node(out: &mut String, topology: &Topology, node: &Node) -> std::fmt::Result {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     writeln!(out, "# Node {} of {}.\n\n[node]\nname = {:?}", node.name, topology.file, node.name)?;
-    writeln!(out, "socket = {:?}", file(&node.name, "sock"))?;
+    writeln!(out, "socket = {:?}", Files::of(DIRECTORY, &node.name).socket())?;
     let mut workers = toml::Table::try_from(&topology.workers).expect("it was read from TOML");
     workers.insert("cores".into(), vec![(node.index % cores) as i64].into());
     write!(out, "\n[workers]\n{workers}")?;

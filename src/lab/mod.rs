@@ -12,19 +12,19 @@
 //! can remove it. A node's daemon is met only as a user meets it: through a config file, a signal
 //! and the management socket.
 
-mod daemon;
+pub(crate) mod daemon;
 pub mod demo;
 pub mod file;
 mod kernel;
-mod netns;
-mod shell;
-mod state;
+pub(crate) mod netns;
+pub(crate) mod shell;
+pub(crate) mod state;
 pub mod topology;
 mod underlay;
 
 use daemon::Daemon;
 use file::Router;
-use state::{Lock, State};
+use state::{Home, LAB, Lock, State};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -75,8 +75,11 @@ pub enum Error {
     #[error("a lab makes network namespaces: root is needed, found uid {0}; run it with sudo")]
     Privilege(u32),
     /// Another command is at work.
-    #[error("another `cableway lab` is at work on this machine; wait for its end")]
-    Busy,
+    #[error("another `{command}` is at work on this machine; wait for its end")]
+    Busy {
+        /// The command.
+        command: &'static str,
+    },
     /// There is a lab.
     #[error("a lab is up, from {file}; `cableway lab down` removes it")]
     IsUp {
@@ -106,7 +109,7 @@ pub enum Error {
 }
 
 impl Error {
-    fn io(verb: &str, path: &Path, source: io::Error) -> Self {
+    pub(crate) fn io(verb: &str, path: &Path, source: io::Error) -> Self {
         Self::Io { doing: format!("{verb} {}", path.display()), source }
     }
 }
@@ -130,7 +133,7 @@ pub fn up(topology: &Topology) -> Result<()> {
         .map_err(|source| Error::Io { doing: "catch signals".into(), source })?;
     let _lock = prepare(topology)?;
     match build(topology) {
-        Ok(_) => State { builder: None, ..State::of(topology) }.store(),
+        Ok(_) => LAB.store(&State { builder: None, ..State::of(topology) }),
         Err(error) => {
             remove(&State::of(topology), &mut [])?;
             Err(error)
@@ -141,8 +144,8 @@ pub fn up(topology: &Topology) -> Result<()> {
 /// Removes the lab; whether there was one.
 pub fn down() -> Result<bool> {
     require_root()?;
-    let _lock = Lock::take()?;
-    match State::load()? {
+    let _lock = LAB.lock()?;
+    match LAB.load()? {
         Some(state) => remove(&state, &mut []).map(|()| true),
         None => Ok(false),
     }
@@ -151,7 +154,7 @@ pub fn down() -> Result<bool> {
 /// Becomes `command` in the namespace of a node or pod; returns only if it can't.
 pub fn exec(name: &str, command: &[OsString]) -> Result<std::convert::Infallible> {
     require_root()?;
-    let state = State::load()?.ok_or(Error::NotUp)?;
+    let state = LAB.load()?.ok_or(Error::NotUp)?;
     let netns = state.namespace(name)?;
     let source = Command::new("ip").args(["netns", "exec", netns]).args(command).exec();
     Err(Error::Io { doing: format!("run `ip netns exec {netns}`"), source })
@@ -176,8 +179,8 @@ pub fn guide(topology: &Topology) -> String {
 /// Makes sure that the lab can be built, and that nobody else does.
 fn prepare(topology: &Topology) -> Result<Lock> {
     require_root()?;
-    let lock = Lock::take()?;
-    match State::load()? {
+    let lock = LAB.lock()?;
+    match LAB.load()? {
         // Whoever builds holds the lock, and we have it.
         Some(crashed) if crashed.builder.is_some() => {
             eprintln!("removing the lab that a crash left, from {}", crashed.file);
@@ -194,7 +197,7 @@ fn prepare(topology: &Topology) -> Result<Lock> {
 /// Builds all of it and waits until every node is ready.
 fn build(topology: &Topology) -> Result<Vec<Daemon>> {
     let state = State::of(topology);
-    state.store()?;
+    LAB.store(&state)?;
     let hosts = hosts(topology);
     for_each(&state.namespaces, |(_, netns)| {
         netns::create(netns)?;
@@ -212,14 +215,19 @@ fn build(topology: &Topology) -> Result<Vec<Daemon>> {
     Ok(daemons)
 }
 
-/// Removes all that a lab's state names, `daemons` being those of our own children. Works through
-/// all of it whatever fails, and then tells the first failure.
+/// Removes all that a lab's state names, `daemons` being those of our own children.
 fn remove(state: &State, daemons: &mut [Daemon]) -> Result<()> {
-    let namespaces = || state.namespaces.iter().map(|(_, netns)| netns.as_str());
-    stop(namespaces());
+    stop(state);
     for daemon in daemons {
         daemon.wait_end();
     }
+    dismantle(&LAB, state)
+}
+
+/// Removes all that a state names. Works through all of it whatever fails, and then tells the first
+/// failure.
+pub(crate) fn dismantle(home: &Home, state: &State) -> Result<()> {
+    stop(state);
     let outcome = for_each(&state.namespaces, |(_, netns)| {
         let mut outcome = Ok(());
         if netns::exists(netns) {
@@ -236,13 +244,14 @@ fn remove(state: &State, daemons: &mut [Daemon]) -> Result<()> {
     // Only when it is empty: others may have files there.
     let _ = fs::remove_dir(HOSTS);
     outcome?;
-    State::remove()
+    home.remove()
 }
 
-/// Ends every process in these namespaces: asked first, killed when that does not help.
-fn stop<'a>(namespaces: impl Iterator<Item = &'a str> + Clone) {
+/// Ends every process in a state's namespaces: asked first, killed when that does not help.
+fn stop(state: &State) {
     use rustix::process::{Signal, kill_process};
-    let running = || namespaces.clone().flat_map(netns::processes).collect::<Vec<_>>();
+    let namespaces = || state.namespaces.iter().map(|(_, netns)| netns.as_str());
+    let running = || namespaces().flat_map(netns::processes).collect::<Vec<_>>();
     // A process that has ended meanwhile is as good.
     let signal_all = |signal| {
         for pid in running() {
@@ -305,7 +314,7 @@ fn hosts_directory(netns: &str) -> PathBuf {
     PathBuf::from(HOSTS).join(netns)
 }
 
-fn require_root() -> Result<()> {
+pub(crate) fn require_root() -> Result<()> {
     let uid = rustix::process::geteuid();
     if uid.is_root() { Ok(()) } else { Err(Error::Privilege(uid.as_raw())) }
 }

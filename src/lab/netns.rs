@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// Makes a namespace in which addresses are usable at once, without duplicate address detection and
 /// router solicitations, and in which root may make echo sockets.
-pub(super) fn create(name: &str) -> Result<()> {
+pub(crate) fn create(name: &str) -> Result<()> {
     sh!("ip netns add {name}")?;
     sysctl(
         name,
@@ -25,23 +25,23 @@ pub(super) fn create(name: &str) -> Result<()> {
 }
 
 /// Writes `key=value` settings of the namespace.
-pub(super) fn sysctl(name: &str, settings: &str) -> Result<()> {
+pub(crate) fn sysctl(name: &str, settings: &str) -> Result<()> {
     sh!("ip netns exec {name} sysctl -qw {settings}")?;
     Ok(())
 }
 
 /// Where a namespace is in the file system.
-pub(super) fn path(name: &str) -> PathBuf {
+pub(crate) fn path(name: &str) -> PathBuf {
     PathBuf::from("/run/netns").join(name)
 }
 
 /// Whether there is one of this name.
-pub(super) fn exists(name: &str) -> bool {
+pub(crate) fn exists(name: &str) -> bool {
     path(name).exists()
 }
 
 /// Processes whose main thread is in the namespace.
-pub(super) fn processes(name: &str) -> Vec<rustix::process::Pid> {
+pub(crate) fn processes(name: &str) -> Vec<rustix::process::Pid> {
     let listing = shell::attempt(&format!("ip netns pids {name}")).unwrap_or_default();
     let pids = listing.split_whitespace().filter_map(|pid| pid.parse().ok());
     pids.filter_map(rustix::process::Pid::from_raw).collect()
@@ -49,7 +49,7 @@ pub(super) fn processes(name: &str) -> Vec<rustix::process::Pid> {
 
 /// Runs `job` on a thread of its own in the namespace. Sockets and processes that it makes belong
 /// to the namespace wherever they are used later.
-pub(super) fn within<T: Send>(name: &str, job: impl FnOnce() -> T + Send) -> Result<T> {
+pub(crate) fn within<T: Send>(name: &str, job: impl FnOnce() -> T + Send) -> Result<T> {
     let run = || {
         enter(name)?;
         Ok(job())

@@ -38,7 +38,7 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// From here on a signal to stop makes [`run`] fail instead of ending the process, so that whoever
 /// built something also removes it.
-pub(super) fn catch_interrupts() -> io::Result<()> {
+pub(crate) fn catch_interrupts() -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut signals = {
@@ -60,23 +60,23 @@ pub(super) fn catch_interrupts() -> io::Result<()> {
 }
 
 /// Whether the user asked to stop.
-pub(super) fn interrupted() -> bool {
+pub(crate) fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
 /// Fails when the user asked to stop.
-pub(super) fn check_interrupt() -> Result<(), Error> {
+pub(crate) fn check_interrupt() -> Result<(), Error> {
     if interrupted() { Err(Error::Interrupted) } else { Ok(()) }
 }
 
 /// Runs a line, split at white space; its standard output.
-pub(super) fn run(line: &str) -> Result<String, Error> {
+pub(crate) fn run(line: &str) -> Result<String, Error> {
     check_interrupt()?;
     attempt(line)
 }
 
 /// The same, also after an interrupt: for what cleans up.
-pub(super) fn attempt(line: &str) -> Result<String, Error> {
+pub(crate) fn attempt(line: &str) -> Result<String, Error> {
     let output = output(line)?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
@@ -86,7 +86,7 @@ pub(super) fn attempt(line: &str) -> Result<String, Error> {
 }
 
 /// Runs a line whatever comes of it.
-pub(super) fn output(line: &str) -> Result<Output, Error> {
+pub(crate) fn output(line: &str) -> Result<Output, Error> {
     command(line)
         .stdin(Stdio::null())
         .output()
@@ -94,7 +94,7 @@ pub(super) fn output(line: &str) -> Result<Output, Error> {
 }
 
 /// A line as a command.
-pub(super) fn command(line: &str) -> Command {
+pub(crate) fn command(line: &str) -> Command {
     let mut words = line.split_whitespace();
     let mut command = Command::new(words.next().unwrap_or_default());
     command.args(words);

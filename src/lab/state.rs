@@ -14,21 +14,36 @@ use std::{fs, io};
 /// State, sockets, configs and logs of the lab.
 pub(super) const DIRECTORY: &str = "/run/cableway-lab";
 
-/// What there is.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct State {
-    /// The topology's file.
-    pub(super) file: String,
-    /// The process that builds it; absent once it is up.
-    pub(super) builder: Option<u32>,
-    /// Namespaces as (name of node or pod, namespace), in the order they are made.
-    pub(super) namespaces: Vec<(String, String)>,
+/// Where something of namespaces is remembered, and what keeps others from it meanwhile.
+#[derive(Debug)]
+pub(crate) struct Home {
+    /// What is at work there, for messages.
+    pub(crate) command: &'static str,
+    /// Its state, sockets, configs and logs.
+    pub(crate) directory: &'static str,
+    /// The abstract socket that is its lock.
+    pub(crate) lock: &'static str,
 }
 
-impl State {
-    /// The state of this machine, if it has a lab.
-    pub(super) fn load() -> Result<Option<Self>> {
-        let path = file();
+/// The lab's.
+pub(super) const LAB: Home =
+    Home { command: "cableway lab", directory: DIRECTORY, lock: "cableway-lab" };
+
+/// What there is.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct State {
+    /// The topology's file.
+    pub(crate) file: String,
+    /// The process that builds it; absent once it is up.
+    pub(crate) builder: Option<u32>,
+    /// Namespaces as (name of node or pod, namespace), in the order they are made.
+    pub(crate) namespaces: Vec<(String, String)>,
+}
+
+impl Home {
+    /// The state of this machine, if it has one.
+    pub(crate) fn load(&self) -> Result<Option<State>> {
+        let path = self.file();
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -39,24 +54,39 @@ impl State {
     }
 
     /// Writes it, whole or not at all.
-    pub(super) fn store(&self) -> Result<()> {
-        let directory = Path::new(DIRECTORY);
+    pub(crate) fn store(&self, state: &State) -> Result<()> {
+        let directory = Path::new(self.directory);
         fs::create_dir_all(directory).map_err(|source| Error::io("make", directory, source))?;
-        let text = serde_json::to_string_pretty(self).expect("strings and numbers only");
-        let (path, new) = (file(), directory.join("state.json.new"));
+        let text = serde_json::to_string_pretty(state).expect("strings and numbers only");
+        let (path, new) = (self.file(), directory.join("state.json.new"));
         fs::write(&new, text).map_err(|source| Error::io("write", &new, source))?;
         fs::rename(&new, &path).map_err(|source| Error::io("write", &path, source))
     }
 
     /// Removes the directory with all in it.
-    pub(super) fn remove() -> Result<()> {
-        let directory = Path::new(DIRECTORY);
+    pub(crate) fn remove(&self) -> Result<()> {
+        let directory = Path::new(self.directory);
         match fs::remove_dir_all(directory) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", directory, e)),
             _ => Ok(()),
         }
     }
 
+    /// Takes the lock, or says that another has it.
+    pub(crate) fn lock(&self) -> Result<Lock> {
+        let bind = || UnixListener::bind_addr(&SocketAddr::from_abstract_name(self.lock)?);
+        bind().map(Lock).map_err(|e| match e.kind() {
+            io::ErrorKind::AddrInUse => Error::Busy { command: self.command },
+            _ => Error::Io { doing: format!("take the lock of `{}`", self.command), source: e },
+        })
+    }
+
+    fn file(&self) -> PathBuf {
+        Path::new(self.directory).join("state.json")
+    }
+}
+
+impl State {
     /// The namespace of a node or pod.
     pub(super) fn namespace(&self, name: &str) -> Result<&str> {
         let mut all = self.namespaces.iter();
@@ -68,21 +98,7 @@ impl State {
     }
 }
 
-fn file() -> PathBuf {
-    Path::new(DIRECTORY).join("state.json")
-}
-
 /// Held by the one command that changes the lab: an abstract socket, which the kernel takes away
 /// with the process, however that ends.
-pub(super) struct Lock(#[expect(dead_code, reason = "its being bound is the lock")] UnixListener);
-
-impl Lock {
-    /// Takes it, or says that another has it.
-    pub(super) fn take() -> Result<Self> {
-        let bind = || UnixListener::bind_addr(&SocketAddr::from_abstract_name("cableway-lab")?);
-        bind().map(Self).map_err(|e| match e.kind() {
-            io::ErrorKind::AddrInUse => Error::Busy,
-            _ => Error::Io { doing: "take the lab's lock".into(), source: e },
-        })
-    }
-}
+#[derive(Debug)]
+pub(crate) struct Lock(#[expect(dead_code, reason = "its being bound is the lock")] UnixListener);

@@ -45,6 +45,7 @@ use umem::Mode;
 
 pub use error::AfXdpError;
 pub use program::Match;
+pub(crate) use program::attach_as as attach_link;
 pub use umem::Umem;
 
 /// Bytes of an Ethernet header.

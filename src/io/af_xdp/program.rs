@@ -206,7 +206,7 @@ fn attach(
 }
 
 /// Attaches by a bpf_link, waiting a while for a device that somebody is just leaving.
-fn attach_as(program: &mut Xdp, index: u32, mode: XdpMode) -> io::Result<FdLink> {
+pub(crate) fn attach_as(program: &mut Xdp, index: u32, mode: XdpMode) -> io::Result<FdLink> {
     let start = Instant::now();
     loop {
         match program.attach_to_if_index(index, mode) {

@@ -1,0 +1,38 @@
+//! Which core does what.
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use serde::{Deserialize, Serialize};
+
+/// Which core does what. Who shares one shares its time: results tell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cores {
+    /// The sender's. The kernel receives its frames for the router there too, as far as to the router's
+    /// program or through the kernel's own router; then that core's time is the router's too.
+    pub sender: usize,
+    /// The routers', node after node. The kernel takes what they send to the sink there too.
+    pub routers: [usize; 2],
+}
+
+impl Cores {
+    /// The sender has the first core that we may use; routers have the others, or what there is.
+    pub fn choose() -> Cores {
+        let allowed: Vec<usize> = match sched_getaffinity(None) {
+            Ok(set) => (0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect(),
+            Err(_) => vec![0],
+        };
+        let of = |index: usize| allowed.get(index).or(allowed.last()).copied().unwrap_or(0);
+        Cores { sender: of(0), routers: [of(1), of(2)] }
+    }
+
+    /// Whether a router's own thread shares the sender's core.
+    pub fn are_shared(&self) -> bool {
+        self.routers.contains(&self.sender)
+    }
+}
+
+/// Keeps the calling thread on this core; where that is not allowed, it stays where it may be.
+pub(in crate::bench) fn pin(core: usize) {
+    let mut set = CpuSet::new();
+    set.set(core);
+    let _ = sched_setaffinity(None, &set);
+}

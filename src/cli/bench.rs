@@ -1,0 +1,24 @@
+//! `cableway bench`: measures Cableway, and what it is compared with.
+
+mod lab;
+
+use std::process::ExitCode;
+
+/// Measure how fast it is
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Bench {
+    Lab(lab::Lab),
+}
+
+/// Does what was asked.
+pub fn run(args: Args) -> ExitCode {
+    match args.bench {
+        Bench::Lab(lab) => lab.run(),
+    }
+}
