@@ -5,8 +5,9 @@
 //! packets, and small packets cost one each: for those `af_xdp` is the better port.
 //!
 //! A device of several queues serves several workers. The kernel puts a flow's packets into the queue by
-//! which we last wrote a packet of that flow, or by their hash into any where we never did: so a flow
-//! keeps to one queue, and once both its directions are under way to one worker.
+//! which we last wrote a packet of that flow, or by their hash into any where we did not for three
+//! seconds. So both directions of a flow come to be with one worker; when a flow changes its queue for
+//! that, what waits in the old one may be overtaken.
 //!
 //! The device exists as long as one of its queues is open, so that it is gone with the process,
 //! however that ends, unless somebody else was given the queues to hold ([`Tun::file`]). Its addresses, its routes and whether it is up are the control thread's business.
