@@ -37,8 +37,10 @@ MINUTES ?= 60
 soak: setup
 	MINUTES=$(MINUTES) $(AS_ROOT) $(CARGO) test --release --test soak -- --ignored --nocapture
 
-# Micro-benchmarks of tables, tunnels and the pipeline, in memory.
+# What packets take in memory, then micro-benchmarks of bytes, tables, frames and stages.
 bench: setup
+	$(CARGO) build --release --bin cableway
+	$(CABLEWAY) bench pipeline
 	$(CARGO) bench --workspace
 
 setup:

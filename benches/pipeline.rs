@@ -1,131 +1,85 @@
-//! The whole list of stages in memory, one core: 64 frames are taken through every stage, out of the
-//! port's queue, and their chunks freed. What makes the frames is not timed. Figures are nanoseconds for
-//! the 64.
+//! All stages, and each alone: the cases of `cableway bench pipeline`, as criterion has them, to be
+//! compared with those of an earlier build. Figures are of one frame.
+//!
+//! Whole ways are named as there, `encap/vxlan/1M-routes/64k-flows-uniform/64B`; a stage's part of
+//! one is `stage/route/encap/vxlan/…`. Timed is what is timed there.
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use etherparse::PacketBuilder;
-use pipeline::Turn;
-use pipeline::frame::{BATCH_SIZE, Batch, Frame, HEADROOM, Pool};
-use pipeline::snapshot::{Hop, NextHop, PortId};
-use pipeline::testing::{A1, A1_MAC, B_MAC, B1, MACS, UPLINK, VETH, World};
-use std::hint::black_box;
-use std::net::Ipv4Addr;
+use cableway::bench::pipeline::{Action, Case, Course, Mix, Size, Stock, Watch, tunnels};
+use criterion::{Criterion, criterion_group, criterion_main};
+use pipeline::frame::{Memory, Pool};
+use pipeline::stages::STAGES;
 use std::time::{Duration, Instant};
 
-/// A 60-byte Ethernet frame: UDP from pod a1.
-fn from_pod(dst: Ipv4Addr) -> Vec<u8> {
-    let builder = PacketBuilder::ethernet2(A1_MAC.0, MACS[VETH.index()].0)
-        .ipv4(A1.octets(), dst.octets(), 64)
-        .udp(40000, 9);
-    let mut bytes = Vec::new();
-    builder.write(&mut bytes, &[0; 18]).expect("a Vec takes all");
-    bytes
+criterion_main!(benches);
+criterion_group!(benches, ways);
+
+fn ways(c: &mut Criterion) {
+    let mut pool = Pool::new(Memory::new(1 << 14, true).expect("memory"));
+    let mut stock = Stock::default();
+    for case in cases() {
+        let scene = stock.scene(&case, &mut pool).expect("all frames go where they are to");
+        let mut course = scene.course(1);
+        whole(c, &case, &mut course, &mut pool);
+        stages(c, &case, &mut course, &mut pool);
+        assert_eq!(course.fault(), None, "{case}");
+    }
 }
 
-/// The frames as the peer would send them: what we emit, with the ends exchanged.
-fn from_peer(dst: Ipv4Addr, src: Ipv4Addr) -> Vec<u8> {
-    let inner = PacketBuilder::ethernet2(pipeline::testing::B_VTEP.0, pipeline::testing::VTEP.0)
-        .ipv4(src.octets(), dst.octets(), 64)
-        .udp(40000, 9);
-    let mut payload = vec![8, 0, 0, 0, 0, 0, 1, 0];
-    inner.write(&mut payload, &[0; 18]).expect("a Vec takes all");
-    let outer = PacketBuilder::ethernet2(B_MAC.0, MACS[UPLINK.index()].0)
-        .ipv4(pipeline::testing::NODE_B.octets(), pipeline::testing::NODE_A.octets(), 64)
-        .udp(50000, pipeline::testing::VXLAN_PORT);
-    let mut bytes = Vec::new();
-    outer.write(&mut bytes, &payload).expect("a Vec takes all");
-    // No outer checksum, as the kernel's vxlan sends it.
-    bytes[40..42].fill(0);
-    bytes
-}
-
-/// A million prefixes with lengths as in a BGP table, all towards the peer.
-fn million(world: &mut World) -> Vec<Ipv4Addr> {
-    let mut state = 1u64;
-    let mut next = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    let peer = NextHop::new(Hop::Peer(0)).to_bits();
-    let mut routes = Vec::with_capacity(1_000_000);
-    while routes.len() < 1_000_000 {
-        let len = match next() % 100 {
-            0..60 => 24,
-            60..71 => 22,
-            71..82 => 23,
-            82..88 => 21,
-            88..94 => 20,
-            94..98 => 19,
-            _ => 16,
-        };
-        // 11/8 to 122/8: clear of 10/8, where the pods are, and of 127/8.
-        let address = Ipv4Addr::from((next() as u32) % 0x7000_0000 + 0x0b00_0000);
-        if let Ok(net) = ipnet::Ipv4Net::new(address, len) {
-            routes.push((net.trunc(), peer));
+/// Few routes, and many; as a test only few.
+fn cases() -> Vec<Case> {
+    let is_whole = std::env::args().any(|argument| argument == "--bench");
+    let many = if is_whole { (1_000_000, 1 << 16) } else { (100, 100) };
+    let mut cases = Vec::new();
+    for (routes, flows) in [(1, 1), many] {
+        for action in Action::ALL {
+            let tunnels: Vec<_> = match action {
+                Action::Route => vec![None],
+                _ => tunnels().into_iter().map(|name| Some(name.to_owned())).collect(),
+            };
+            cases.extend(tunnels.into_iter().map(|tunnel| Case {
+                action,
+                tunnel,
+                routes,
+                flows,
+                mix: Mix::Uniform,
+                size: Size::Small,
+            }));
         }
     }
-    let step = routes.len() / 65_536;
-    let hosts: Vec<_> =
-        routes.iter().step_by(step).take(65_536).map(|(net, _)| net.addr()).collect();
-    world.rib4.extend(routes);
-    world.snapshot.routes4 = world.rib4.snapshot();
-    hosts.into_iter().map(|host| Ipv4Addr::from(u32::from(host) + 1)).collect()
+    cases
 }
 
-fn run(c: &mut Criterion, name: &str, world: &mut World, port: PortId, templates: &[Vec<u8>]) {
-    let mut batch = Batch::new();
-    let mut at = 0;
-    let mut group = c.benchmark_group("pipeline");
-    group.throughput(Throughput::Elements(BATCH_SIZE as u64));
-    group.bench_function(name, |b| {
-        b.iter_custom(|rounds| {
-            let mut time = Duration::ZERO;
-            for _ in 0..rounds {
-                for _ in 0..BATCH_SIZE {
-                    batch.push(receive(&templates[at], port, &mut world.pool));
-                    at = if at + 1 == templates.len() { 0 } else { at + 1 };
-                }
+fn whole(c: &mut Criterion, case: &Case, course: &mut Course, pool: &mut Pool) {
+    c.bench_function(&case.to_string(), |b| {
+        b.iter_custom(|iterations| {
+            let (mut time, mut frames) = (Duration::ZERO, 0);
+            while frames < iterations {
+                frames += course.receive(pool) as u64;
                 let start = Instant::now();
-                pass(&mut batch, world);
+                course.pass(pool, None);
                 time += start.elapsed();
             }
-            time
-        })
+            time.mul_f64(iterations as f64 / frames as f64)
+        });
     });
-    group.finish();
-    assert_eq!(world.counters.dropped_in_all(), 0, "{name}: nothing is dropped");
 }
 
-fn receive(bytes: &[u8], port: PortId, pool: &mut Pool) -> Frame {
-    let mut chunk = pool.alloc().expect("memory");
-    chunk.bytes_mut()[HEADROOM..HEADROOM + bytes.len()].copy_from_slice(bytes);
-    Frame::new(chunk, HEADROOM, bytes.len(), port)
-}
-
-/// From a batch to free chunks.
-fn pass(batch: &mut Batch, world: &mut World) {
-    let World { pipeline, snapshot, pool, counters, now, .. } = world;
-    pipeline.run(batch, &mut Turn { snapshot, pool, counters, now: *now });
-    for queue in &mut pipeline.queues {
-        for frame in queue.drain(..) {
-            black_box(frame.head().first());
-            frame.free(pool);
-        }
+fn stages(c: &mut Criterion, case: &Case, course: &mut Course, pool: &mut Pool) {
+    let mut watch = Watch::new();
+    for (i, stage) in STAGES.iter().enumerate() {
+        c.bench_function(&format!("stage/{}/{case}", stage.name), |b| {
+            b.iter_custom(|iterations| {
+                let mut frames = 0;
+                watch.take();
+                while frames < iterations {
+                    frames += course.receive(pool) as u64;
+                    watch.begin();
+                    course.pass(pool, Some(&mut watch));
+                }
+                let nanoseconds = watch.take()[i] * iterations as f64 / frames as f64;
+                // Criterion takes no zero.
+                Duration::from_nanos(nanoseconds as u64).max(Duration::from_nanos(1))
+            });
+        });
     }
 }
-
-fn pipeline(c: &mut Criterion) {
-    let mut world = World::default();
-    run(c, "encap/vxlan/1-route", &mut world, VETH, &[from_pod(B1)]);
-    run(c, "decap/vxlan/1-route", &mut world, UPLINK, &[from_peer(A1, B1)]);
-    let hosts = million(&mut world);
-    let out: Vec<_> = hosts.iter().map(|host| from_pod(*host)).collect();
-    run(c, "encap/vxlan/1M-routes", &mut world, VETH, &out);
-    let back: Vec<_> = hosts.iter().map(|host| from_peer(A1, *host)).collect();
-    run(c, "decap/vxlan/1M-routes", &mut world, UPLINK, &back);
-}
-
-criterion_group!(benches, pipeline);
-criterion_main!(benches);

@@ -7,6 +7,7 @@ pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod interrupt;
 pub mod io;
 pub mod lab;
 pub mod worker;

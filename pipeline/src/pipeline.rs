@@ -50,9 +50,20 @@ impl Pipeline {
     /// Takes a batch through all stages and settles it; then what was reinjected meanwhile. `batch`
     /// is empty afterwards.
     pub fn run(&mut self, batch: &mut Batch, turn: &mut Turn<'_>) {
+        self.run_watched(batch, turn, |_| {});
+    }
+
+    /// The same, and tells `after` of each stage that has looked at a batch, and of settling.
+    #[inline]
+    pub fn run_watched(
+        &mut self,
+        batch: &mut Batch,
+        turn: &mut Turn<'_>,
+        mut after: impl FnMut(StageId),
+    ) {
         self.fit(turn);
-        self.pass(batch, 0, turn);
-        self.run_reinjected(turn);
+        self.pass(batch, 0, turn, &mut after);
+        self.run_reinjected(turn, &mut after);
     }
 
     /// Lets the stages act on the time that has passed; about once a millisecond.
@@ -64,7 +75,7 @@ impl Pipeline {
             cx.counters.doing.set(Step::Stage(*id));
             stage.tick(&mut cx);
         }
-        self.run_reinjected(turn);
+        self.run_reinjected(turn, &mut |_| {});
     }
 
     /// Frames that wait in the stages and queues.
@@ -79,7 +90,7 @@ impl Pipeline {
         for (_, stage) in stages {
             stage.close(&mut Pipeline::cx(reinject, queues, turn));
         }
-        self.run_reinjected(turn);
+        self.run_reinjected(turn, &mut |_| {});
         let mut queues = std::mem::take(&mut self.queues);
         for frame in queues.iter_mut().flat_map(|queue| queue.drain(..)) {
             turn.counters.dropped(stages::port::GONE);
@@ -96,7 +107,14 @@ impl Pipeline {
         });
     }
 
-    fn pass(&mut self, batch: &mut Batch, entry: usize, turn: &mut Turn<'_>) {
+    #[inline]
+    fn pass(
+        &mut self,
+        batch: &mut Batch,
+        entry: usize,
+        turn: &mut Turn<'_>,
+        after: &mut impl FnMut(StageId),
+    ) {
         let Pipeline { stages, reinject, queues, .. } = self;
         let mut cx = Pipeline::cx(reinject, queues, turn);
         for (id, stage) in &mut stages[entry..] {
@@ -105,16 +123,18 @@ impl Pipeline {
             }
             cx.counters.doing.set(Step::Stage(*id));
             stage.process(batch, &mut cx);
+            after(*id);
         }
         settle::settle(batch, &mut cx);
+        after(StageId::Settle);
     }
 
-    fn run_reinjected(&mut self, turn: &mut Turn<'_>) {
+    fn run_reinjected(&mut self, turn: &mut Turn<'_>, after: &mut impl FnMut(StageId)) {
         while let Some((entry, frame)) = self.reinject.next(None) {
             let mut batch = std::mem::take(&mut self.again);
             batch.push(frame);
             self.gather(entry, &mut batch);
-            self.pass(&mut batch, entry as usize, turn);
+            self.pass(&mut batch, entry as usize, turn, after);
             self.again = batch;
         }
     }

@@ -10,6 +10,7 @@
 //! What two things differ by is judged by pairs that were measured right after each other, since a
 //! machine's speed changes by more from minute to minute than most things differ by; see [`stats`].
 
+pub mod allocations;
 pub mod arena;
 pub mod compare;
 pub mod contender;
@@ -19,6 +20,7 @@ pub mod lab;
 pub mod latency;
 pub mod machine;
 pub mod page;
+pub mod pipeline;
 pub mod rate;
 pub mod report;
 pub mod stats;

@@ -5,6 +5,7 @@
 //! beside them.
 
 use super::machine::Machine;
+use super::pipeline::Figure;
 use super::stats::Spread;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -39,6 +40,9 @@ pub struct Report {
     /// Routers between a sender and a sink.
     #[serde(default)]
     pub lab: Vec<super::lab::Case>,
+    /// What packets take in memory: `cableway bench pipeline`.
+    #[serde(default)]
+    pub pipeline: Vec<Figure>,
 }
 
 /// Who was compared.
@@ -117,6 +121,7 @@ impl Report {
             curves: Vec::new(),
             results: Vec::new(),
             lab: Vec::new(),
+            pipeline: Vec::new(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! `cableway bench`: measures Cableway, and what it is compared with.
 
 mod lab;
+mod pipeline;
 
 use std::process::ExitCode;
 
@@ -13,12 +14,14 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Bench {
+    Pipeline(pipeline::Pipeline),
     Lab(lab::Lab),
 }
 
 /// Does what was asked.
 pub fn run(args: Args) -> ExitCode {
     match args.bench {
+        Bench::Pipeline(pipeline) => pipeline.run(),
         Bench::Lab(lab) => lab.run(),
     }
 }

@@ -129,7 +129,7 @@ pub fn read(file: Option<&Path>, overrides: &topology::Overrides) -> Result<Topo
 
 /// Builds a lab that stays until [`down`]; what a crash left is removed first.
 pub fn up(topology: &Topology) -> Result<()> {
-    shell::catch_interrupts()
+    crate::interrupt::catch()
         .map_err(|source| Error::Io { doing: "catch signals".into(), source })?;
     let _lock = prepare(topology)?;
     match build(topology) {

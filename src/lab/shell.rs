@@ -3,9 +3,9 @@
 //! The lab is built by `ip`, `bridge` and the like rather than by netlink, so that what it does can
 //! be read, and repeated by hand: a command that fails is reported as the line it was.
 
+use crate::interrupt;
 use std::io;
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Why a command did not do its job.
 #[derive(Debug, thiserror::Error)]
@@ -33,40 +33,9 @@ pub enum Error {
     Interrupted,
 }
 
-/// Set by the first SIGINT, SIGTERM or SIGHUP once [`catch_interrupts`] ran.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
-/// From here on a signal to stop makes [`run`] fail instead of ending the process, so that whoever
-/// built something also removes it.
-pub(crate) fn catch_interrupts() -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut signals = {
-        let _context = runtime.enter();
-        [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
-            .map(signal)
-            .into_iter()
-            .collect::<io::Result<Vec<_>>>()?
-    };
-    std::thread::Builder::new().name("signals".into()).spawn(move || {
-        runtime.block_on(async {
-            let waits = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
-            futures::future::select_all(waits).await;
-            INTERRUPTED.store(true, Ordering::Relaxed);
-            std::future::pending::<()>().await;
-        });
-    })?;
-    Ok(())
-}
-
-/// Whether the user asked to stop.
-pub(crate) fn interrupted() -> bool {
-    INTERRUPTED.load(Ordering::Relaxed)
-}
-
 /// Fails when the user asked to stop.
 pub(crate) fn check_interrupt() -> Result<(), Error> {
-    if interrupted() { Err(Error::Interrupted) } else { Ok(()) }
+    if interrupt::is_raised() { Err(Error::Interrupted) } else { Ok(()) }
 }
 
 /// Runs a line, split at white space; its standard output.

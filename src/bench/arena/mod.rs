@@ -20,7 +20,7 @@ pub(super) use cores::pin;
 
 use super::Result;
 use crate::lab::netns::{self, sysctl};
-use crate::lab::shell::{self, sh};
+use crate::lab::shell::sh;
 use crate::lab::state::{Home, Lock, State};
 use crate::lab::{self, dismantle, require_root};
 use encap::wire::Mac;
@@ -122,7 +122,7 @@ impl Arena {
     /// When we are not root, another bench is at work, or a command fails.
     pub fn build(underlay: Underlay) -> Result<Arena> {
         require_root()?;
-        shell::catch_interrupts()
+        crate::interrupt::catch()
             .map_err(|source| lab::Error::Io { doing: "catch signals".into(), source })?;
         let lock = HOME.lock()?;
         if let Some(left) = HOME.load()? {

@@ -86,7 +86,7 @@ impl Scene<'_> {
 /// Runs the whole of it; whether all checks passed. The table goes to standard output, JSON to
 /// `json`.
 pub fn run(topology: &Topology, json: Option<&Path>) -> Result<bool> {
-    shell::catch_interrupts()
+    crate::interrupt::catch()
         .map_err(|source| Error::Io { doing: "catch signals".into(), source })?;
     let lock = prepare(topology)?;
     let before = clean::Machine::look();
