@@ -30,7 +30,7 @@ pub(super) struct Pipeline {
     /// Work on so many cores at a time
     #[arg(long, value_name = "N", default_value = "1", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
     cores: usize,
-    /// Measure every combination of routes, flows, mixes and sizes: some minutes
+    /// Measure every combination of routes, flows, mixes and sizes: ten minutes or so, 600 MB of memory
     #[arg(long, conflicts_with = "quick")]
     all: bool,
     /// Measure next to nothing, only to show that it works: figures of that mean little
