@@ -75,7 +75,7 @@ impl Look {
         Cpu {
             rate: frames as f64 / time,
             machine_ns: each(self.load_since(earlier) - idle),
-            threads_ns: each(threads.iter().map(|thread| thread.busy).sum()),
+            threads_ns: each(threads.iter().fold(0.0, |sum, thread| sum + thread.busy)),
             threads,
             idle,
         }

@@ -40,6 +40,9 @@ pub struct Report {
     /// Routers between a sender and a sink.
     #[serde(default)]
     pub lab: Vec<super::lab::Case>,
+    /// Of these, routers that could not be measured, or not in all cases.
+    #[serde(default)]
+    pub lab_failures: Vec<super::lab::Failure>,
     /// What packets take in memory: `cableway bench pipeline`.
     #[serde(default)]
     pub pipeline: Vec<Figure>,
@@ -121,6 +124,7 @@ impl Report {
             curves: Vec::new(),
             results: Vec::new(),
             lab: Vec::new(),
+            lab_failures: Vec::new(),
             pipeline: Vec::new(),
         }
     }

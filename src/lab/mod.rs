@@ -72,7 +72,7 @@ pub enum Error {
         log: String,
     },
     /// Not root.
-    #[error("a lab makes network namespaces: root is needed, found uid {0}; run it with sudo")]
+    #[error("this makes network namespaces: root is needed, found uid {0}; run it with sudo")]
     Privilege(u32),
     /// Another command is at work.
     #[error("another `{command}` is at work on this machine; wait for its end")]

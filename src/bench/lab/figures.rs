@@ -2,7 +2,10 @@
 
 use super::super::arena::{Cores, Underlay};
 use super::super::contender::Mode;
-use super::super::traffic::{Flow, Side};
+use super::super::cpu::Cpu;
+use super::super::latency::Latency;
+use super::super::rate::Highest;
+use super::super::traffic::{Flow, Generator, Side};
 use serde::{Deserialize, Serialize};
 
 /// A router, measured with frames of one kind.
@@ -22,12 +25,20 @@ pub struct Case {
     pub size: usize,
     /// UDP source ports.
     pub flows: u32,
+    /// Who sent.
+    pub generator: Generator,
     /// Who had which core.
     pub cores: Cores,
     /// What is to be known about the figures.
     pub notes: Vec<String>,
-    /// As many frames as the sender can make.
-    pub overload: Option<Rates>,
+    /// When the sender sent as many frames as it could.
+    pub overload: Rates,
+    /// The highest rate with next to no loss.
+    pub highest: Highest,
+    /// How long frames were under way, at shares of that rate; none where there is no such rate.
+    pub latency: Vec<Latency>,
+    /// What a packet took at half of that rate; none where there is no such rate.
+    pub cpu: Option<Cpu>,
 }
 
 /// Frames a second.
@@ -37,6 +48,15 @@ pub struct Rates {
     pub offered: f64,
     /// Arrived as they should.
     pub delivered: f64,
+}
+
+/// A router that could not be measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The contender's name.
+    pub contender: String,
+    /// What went wrong.
+    pub why: String,
 }
 
 impl From<Flow> for Rates {

@@ -1,14 +1,20 @@
 //! `cableway bench lab`: one router between a sender and a sink.
 //!
-//! For each contender one arena and one router is made; each case has a sender and a sink of its own.
+//! For each contender one arena and its routers are made; each case has a sender and a sink of its own.
+//! What is measured builds on what was before: overloaded, the router says where its highest rate may
+//! be; that rate says at which ones latency and processor time are of interest.
 
+mod field;
 mod figures;
 
-pub use figures::{Case, Rates};
+pub use field::Field;
+pub use figures::{Case, Failure, Rates};
 
-use super::arena::{Arena, FAR, NODE, Underlay};
-use super::contender::{Contender, Mode, Place, Router};
-use super::traffic::{Flow, Side, Traffic};
+use super::arena::Underlay;
+use super::contender::{Attachment, Contender, Mode};
+use super::latency::{self, SHARES};
+use super::rate::{self, Goal};
+use super::traffic::{Flow, Generator, Kind, Side, Traffic};
 use super::{Error, Result};
 use std::time::Duration;
 
@@ -23,6 +29,8 @@ pub struct Plan {
     pub sizes: Vec<usize>,
     /// Numbers of UDP source ports.
     pub flows: Vec<u32>,
+    /// Who sends.
+    pub generator: Generator,
     /// What joins the nodes.
     pub underlay: Underlay,
     /// Whether routers' threads may sleep.
@@ -38,130 +46,202 @@ pub struct Times {
     pub warm_up: Duration,
     /// Overload that is.
     pub overload: Duration,
+    /// The search for the highest rate.
+    pub goal: Goal,
+    /// Each rate at which frames are timed.
+    pub latency: Duration,
 }
 
 impl Times {
-    /// For figures that one can rely on.
-    pub const FULL: Times =
-        Times { warm_up: Duration::from_millis(200), overload: Duration::from_secs(1) };
-    /// For a first look.
-    pub const QUICK: Times =
-        Times { warm_up: Duration::from_millis(100), overload: Duration::from_millis(300) };
+    /// For figures that one can rely on: some ten seconds a case.
+    pub const FULL: Times = Times {
+        warm_up: Duration::from_millis(200),
+        overload: Duration::from_secs(1),
+        goal: Goal {
+            loss: 0.005,
+            width: 0.02,
+            short: Duration::from_millis(300),
+            long: Duration::from_secs(1),
+            trials: 25,
+        },
+        latency: Duration::from_secs(1),
+    };
+    /// For a first look: some three seconds a case.
+    pub const QUICK: Times = Times {
+        warm_up: Duration::from_millis(50),
+        overload: Duration::from_millis(200),
+        goal: Goal {
+            loss: 0.005,
+            width: 0.05,
+            short: Duration::from_millis(100),
+            long: Duration::from_millis(300),
+            trials: 15,
+        },
+        latency: Duration::from_millis(300),
+    };
 }
 
-/// Frames that are sent to see whether the way is open, and how fast: few enough for any router.
-const FIRST: (f64, Duration) = (10e3, Duration::from_millis(50));
-/// How often the way may be found closed: neighbours must be resolved at first.
-const ATTEMPTS: usize = 20;
-
-/// The routers of one contender, at work in an arena.
+/// What happens meanwhile.
 #[derive(Debug)]
-pub struct Field {
-    contender: &'static dyn Contender,
-    // In this order: routers go before what they are in.
-    routers: Vec<Box<dyn Router>>,
-    arena: Arena,
-    mode: Mode,
+pub enum Event<'a> {
+    /// The routers of a contender are at work.
+    Begin(&'a Field),
+    /// Something is being done.
+    Doing(&'a Kind, String),
+    /// A case is complete.
+    Done(Box<Case>),
+    /// A contender could not be measured, or not in all cases.
+    Failed(Failure),
 }
 
-impl Field {
-    /// One router on the node, and for a [`Side::Path`] another one on the far node.
-    ///
-    /// # Errors
-    /// When the arena can't be made or a router does not start.
-    pub fn prepare(
-        contender: &'static dyn Contender,
-        underlay: Underlay,
-        mode: Mode,
-        path: bool,
-    ) -> Result<Field> {
-        if let Some(lack) = contender.lacks() {
-            return Err(Error::program(format!("measure {}", contender.name()), lack));
-        }
-        let arena = Arena::build(underlay)?;
-        let sites = [(&NODE, &FAR), (&FAR, &NODE)];
-        let mut routers = Vec::new();
-        for ((site, peer), core) in sites.into_iter().zip(arena.cores.routers) {
-            if site == &NODE || path {
-                routers.push(contender.start(&Place { site, peer, core, mode })?);
-            }
-        }
-        Ok(Field { contender, routers, arena, mode })
-    }
+/// A machine that is busy with more than this share of its cores disturbs what is measured.
+const BUSY: f64 = 0.1;
 
-    /// The router on the node.
-    pub fn router(&self) -> &dyn Router {
-        &*self.routers[0]
-    }
-
-    /// Opens traffic of a kind, and waits until it comes through.
-    ///
-    /// # Errors
-    /// When it does not.
-    pub fn traffic(&self, side: Side, size: usize, flows: u32) -> Result<Traffic> {
-        let traffic = Traffic::open(&self.arena, side, self.router().attachment(), size, flows)?;
-        let mut sent = 0;
-        for _ in 0..ATTEMPTS {
-            let flow = traffic.constant(FIRST.0, FIRST.1)?;
-            sent += flow.sent;
-            if flow.arrived * 2 > flow.sent {
-                return Ok(traffic);
-            }
-        }
-        let name = self.contender.name().into();
-        Err(Error::NothingArrives { contender: name, sent, side })
-    }
-
-    /// A case without figures.
-    fn case(&self, side: Side, size: usize, flows: u32) -> Case {
-        Case {
-            contender: self.contender.name().into(),
-            modes: self.router().describe(),
-            mode: self.mode,
-            underlay: self.arena.underlay(),
-            side,
-            size,
-            flows,
-            cores: self.arena.cores.clone(),
-            notes: Vec::new(),
-            overload: None,
-        }
-    }
-
-    /// Takes all down.
-    ///
-    /// # Errors
-    /// The first failure; all of it is tried.
-    pub fn remove(self) -> Result<()> {
-        drop(self.routers);
-        self.arena.remove()
-    }
-}
-
-/// Measures what the plan says; each case goes to `tell` when it is complete.
+/// Measures what the plan says. A contender that can't be measured is told, and the others go on.
 ///
 /// # Errors
-/// The first failure, or that the user asked to stop; what was told stands.
-pub fn run(plan: &Plan, mut tell: impl FnMut(Case)) -> Result<()> {
-    for contender in &plan.contenders {
-        let path = plan.sides.contains(&Side::Path);
-        let field = Field::prepare(*contender, plan.underlay, plan.mode, path)?;
-        for &side in &plan.sides {
-            for &size in &plan.sizes {
-                for &flows in &plan.flows {
-                    tell(measure(plan, &field, side, size, flows)?);
-                }
-            }
+/// That the user asked to stop, or that nothing can be measured here; what was told stands.
+pub fn run(plan: &Plan, mut tell: impl FnMut(Event<'_>)) -> Result<()> {
+    for &contender in &plan.contenders {
+        match measure_all(plan, contender, &mut tell) {
+            Err(error) if error.is_for_one() => tell(Event::Failed(Failure {
+                contender: contender.name().into(),
+                why: error.to_string(),
+            })),
+            outcome => outcome?,
+        }
+    }
+    Ok(())
+}
+
+/// All cases of a contender.
+fn measure_all(
+    plan: &Plan,
+    contender: &'static dyn Contender,
+    tell: &mut dyn FnMut(Event<'_>),
+) -> Result<()> {
+    // A path has routers at both ends, a side has not.
+    for path in [false, true] {
+        let sides = plan.sides.iter().copied().filter(|side| (*side == Side::Path) == path);
+        let sides: Vec<_> = sides.collect();
+        if sides.is_empty() {
+            continue;
+        }
+        let field = Field::prepare(contender, plan.underlay, plan.mode, path)?;
+        tell(Event::Begin(&field));
+        for kind in kinds(plan, &sides) {
+            let case = measure(&field, &kind, &plan.times, tell)?;
+            tell(Event::Done(Box::new(case)));
         }
         field.remove()?;
     }
     Ok(())
 }
 
-fn measure(plan: &Plan, field: &Field, side: Side, size: usize, flows: u32) -> Result<Case> {
-    let mut case = field.case(side, size, flows);
-    let traffic = field.traffic(side, size, flows)?;
-    let overload: Flow = traffic.overload(plan.times.warm_up, plan.times.overload)?;
-    case.overload = Some(overload.into());
-    Ok(case)
+/// All that is to be sent these ways.
+fn kinds(plan: &Plan, sides: &[Side]) -> Vec<Kind> {
+    let mut kinds = Vec::new();
+    for &side in sides {
+        for &size in &plan.sizes {
+            for &flows in &plan.flows {
+                kinds.push(Kind { side, size, flows, generator: plan.generator });
+            }
+        }
+    }
+    kinds
+}
+
+/// One case.
+fn measure(
+    field: &Field,
+    kind: &Kind,
+    times: &Times,
+    tell: &mut dyn FnMut(Event<'_>),
+) -> Result<Case> {
+    tell(Event::Doing(kind, "overloading".into()));
+    let traffic = field.traffic(kind)?;
+    let overload = traffic.overload(times.warm_up, times.overload)?;
+    let rates = Rates::from(overload);
+    // One that delivers nothing when overloaded may do so at a lower rate.
+    let first = rates.delivered.max(rates.offered / 64.0).max(1e3);
+    let highest = rate::highest(first, &times.goal, |rate, time| {
+        tell(Event::Doing(kind, format!("searching, {:.3} Mpps", rate / 1e6)));
+        traffic.constant(rate, time)
+    })?;
+    let (mut latency, mut cpu) = (Vec::new(), None);
+    for share in SHARES.into_iter().filter(|_| highest.rate > 0.0) {
+        tell(Event::Doing(kind, format!("timing, {:.3} Mpps", highest.rate * share / 1e6)));
+        let (timed, cost) = field.cost(|| {
+            let timed = latency::measure(&traffic, highest.rate, share, times.latency)?;
+            let frames = timed.frames;
+            Ok((timed, frames))
+        })?;
+        latency.push(timed);
+        if share == COST_AT {
+            cpu = Some(cost);
+        }
+    }
+    let Kind { side, size, flows, generator } = *kind;
+    Ok(Case {
+        contender: field.contender().name().into(),
+        modes: field.router().describe(),
+        mode: field.mode(),
+        underlay: field.underlay(),
+        side,
+        size,
+        flows,
+        generator,
+        cores: field.cores().clone(),
+        notes: notes(field, kind, &overload, &traffic)?,
+        overload: rates,
+        highest,
+        latency,
+        cpu,
+    })
+}
+
+/// The share of the highest rate at which processor time is measured.
+const COST_AT: f64 = 0.5;
+
+/// What is to be known about a case's figures.
+fn notes(field: &Field, kind: &Kind, overload: &Flow, traffic: &Traffic) -> Result<Vec<String>> {
+    let mut notes = Vec::new();
+    let is_tun = field.router().attachment() == Attachment::Tun;
+    if is_tun && kind.side != Side::Decap && kind.generator == Generator::Live {
+        notes.push(
+            "live frames come to the pod's TUN device through the kernel of the pod's namespace, \
+             which forwards them on the sender's core; the offered rate is what is offered to that"
+                .into(),
+        );
+    }
+    if is_tun && kind.side != Side::Encap {
+        notes.push("the sink on the TUN device is generic XDP, on the router's core".into());
+    }
+    if field.cores().are_shared() {
+        notes.push("a router's own thread shares its core with the sender".into());
+    }
+    if field.idle() > BUSY {
+        notes.push(format!("the machine was busy with {:.2} cores before it began", field.idle()));
+    }
+    let strange = traffic.sink().counts()?.strange;
+    if strange > 0 {
+        notes.push(format!(
+            "{strange} frames arrived and were not as they should be; {} of them under overload",
+            overload.strange
+        ));
+    }
+    Ok(notes)
+}
+
+impl Error {
+    /// Whether it is about one contender, so that others can be measured.
+    fn is_for_one(&self) -> bool {
+        use crate::lab::Error as Lab;
+        match self {
+            Error::Lab(error) => {
+                matches!(error, Lab::Daemon { .. } | Lab::Command(_)) && !self.is_interrupt()
+            }
+            _ => true,
+        }
+    }
 }

@@ -11,8 +11,13 @@ pub(super) const PORT: u16 = 9;
 /// `FIRST_PORT` of bpf/sender.bpf.c.
 pub(super) const FIRST_PORT: u16 = 1024;
 
+/// `STAMP_MAGIC` of bpf/stamp.h.
+pub(super) const MAGIC: u32 = 0x4357_6265;
+
 const ETHERNET: usize = Ethernet2Header::LEN;
-const IPV4_UDP: usize = Ipv4Header::MIN_LEN + UdpHeader::LEN;
+/// Bytes of a UDP header.
+pub(super) const UDP: usize = UdpHeader::LEN;
+const IPV4_UDP: usize = Ipv4Header::MIN_LEN + UDP;
 const VXLAN: usize = 8;
 /// Where the stamp of a plain frame begins.
 pub(super) const PLAIN: usize = ETHERNET + IPV4_UDP;
@@ -70,6 +75,13 @@ impl Frame {
     /// As a pod sends it to its router, or to what forwards into the pod's TUN device.
     pub(super) fn of_pod(size: usize, side: Side, to: Option<Mac>) -> Frame {
         Frame::plain(size, side, Mac([2, 0, 0, 0, 2, 1]), to.unwrap_or(GATEWAY_MAC))
+    }
+
+    /// Without its link-layer header, as a TUN device has it.
+    pub(super) fn without_link(mut self) -> Frame {
+        self.bytes.drain(..ETHERNET);
+        self.stamp -= ETHERNET;
+        self
     }
 
     /// As the other node sends it.

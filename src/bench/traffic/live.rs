@@ -2,11 +2,17 @@
 //! sends what the program says, in batches, straight into the device behind ours. No sender in user
 //! space comes near its rate, so that it overloads any router; and the program itself keeps the pace,
 //! so that no system call is between two frames.
+//!
+//! A call ends by a signal to its thread. There is one for a whole trial, since the kernel takes some
+//! milliseconds to tidy up after it (a grace period of RCU).
+
+#[allow(unsafe_code)]
+mod sys;
 
 use super::super::arena::Cores;
 use super::super::{Error, Result};
 use super::frames::{Frame, TUNNELLED};
-use super::program;
+use super::{Pace, Point, program};
 use crate::bench::arena::pin;
 use crate::io::{device, netns};
 use crate::lab::netns as names;
@@ -15,38 +21,20 @@ use aya::programs::{TestRun, TestRunAttrs, TestRunOptions, Xdp};
 use aya::{Ebpf, include_bytes_aligned};
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use sys::Waker;
 
 static SENDER: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sender.o"));
 
 /// Frames that the kernel takes at once: as many as a device's poll takes.
 const BATCH: u32 = 64;
-/// How long one call may run. Between two there is a pause of some microseconds, while the kernel makes
-/// the frames' memory anew.
-const CALL: Duration = Duration::from_millis(50);
-/// The same where frames are timed.
-const LONG_CALL: Duration = Duration::from_millis(250);
+/// Runs of the program in a call: more than it is given time for.
+const RUNS: u32 = 1 << 31;
 
 /// `struct job` of bpf/sender.bpf.c: start, end, interval, device and flows, headers.
 type Job = [u64; 16];
 /// `struct progress`, likewise: sent, due, flow.
 type Progress = [u64; 3];
-
-/// How fast frames are sent.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Pace {
-    /// As fast as can be, until told to stop.
-    Flat,
-    /// At a constant rate for a time. Each frame has its time from the start, and those that come late
-    /// are sent at once: a router that holds the sender up does not change what is asked of it.
-    Constant {
-        /// Frames a second.
-        rate: f64,
-        /// How long.
-        time: Duration,
-    },
-}
 
 /// A sender of live frames, from one device.
 pub struct Live {
@@ -59,6 +47,8 @@ pub struct Live {
     core: usize,
     frame: Frame,
     flows: u32,
+    waker: Waker,
+    end: AtomicU64,
 }
 
 impl std::fmt::Debug for Live {
@@ -72,13 +62,8 @@ impl Live {
     ///
     /// # Errors
     /// When there is no such device, or the kernel does not take the program.
-    pub fn open(
-        netns: &str,
-        device: &str,
-        frame: Frame,
-        flows: u32,
-        cores: &Cores,
-    ) -> Result<Live> {
+    pub(super) fn open(from: &Point, frame: Frame, flows: u32, cores: &Cores) -> Result<Live> {
+        let Point { netns, device } = from;
         let name = if frame.stamp == TUNNELLED { "tunnelled" } else { "plain" };
         let path = names::path(netns);
         let index = netns::within(Some(&path), || device::index(device))?
@@ -87,43 +72,68 @@ impl Live {
         program::program(&mut ebpf, name)?;
         let jobs = Mutex::new(program::map(&mut ebpf, "jobs", Array::try_from));
         let progress = program::map(&mut ebpf, "progresses", Array::try_from);
-        let (netns, core) = (netns.to_owned(), cores.sender);
-        Ok(Live { ebpf, name, jobs, progress, netns, device: index, core, frame, flows })
+        let (netns, core) = ((*netns).to_owned(), cores.sender);
+        let waker = Waker::new().map_err(|e| Error::io("catch a signal", e))?;
+        let (device, end) = (index, AtomicU64::new(0));
+        Ok(Live { ebpf, name, jobs, progress, netns, device, core, frame, flows, waker, end })
     }
 
     /// Frames sent since it was opened.
     ///
     /// # Errors
     /// When the kernel does not tell.
-    pub fn sent(&self) -> Result<u64> {
+    pub(super) fn sent(&self) -> Result<u64> {
         Ok(self.progress()?[0])
     }
 
-    /// Sends until `stop` says so, or the pace's time is over. Takes the calling thread's namespace and
-    /// core: give it one of its own.
+    /// Sends until it is [woken](Self::wake) and `stop` says so; a constant pace's frames come to an end
+    /// before. Takes the calling thread's namespace and core: give it one of its own.
     ///
     /// # Errors
     /// When the kernel does not send.
-    pub fn send(&self, pace: Pace, stop: &AtomicBool) -> Result<()> {
+    pub(super) fn send(&self, pace: Pace, stop: &AtomicBool) -> Result<()> {
         let path = names::path(&self.netns);
         netns::within(Some(&path), || {
             pin(self.core);
             self.set(pace)?;
-            self.run(pace, stop)
+            let _at_work = self.waker.here();
+            while !stop.load(Ordering::Relaxed) {
+                self.call()?;
+            }
+            Ok(())
         })?
+    }
+
+    /// Has a sender at work look whether to stop.
+    pub(super) fn wake(&self) {
+        self.waker.wake();
+    }
+
+    /// Forgets the end of what it sent before.
+    pub(super) fn prepare(&self) {
+        self.end.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether all frames of a constant pace are sent, or their time is over.
+    pub(super) fn is_over(&self) -> bool {
+        let end = self.end.load(Ordering::Relaxed);
+        end != 0 && now() >= end
     }
 
     /// Tells the program what to do, from now on.
     fn set(&self, pace: Pace) -> Result<()> {
         let now = now();
+        // What is due when it counts on from where the job before ended.
+        let start = now - (self.progress()?[1] >> 16);
         let (end, interval) = match pace {
             Pace::Flat => (u64::MAX, 0),
             Pace::Constant { rate, time } => {
                 (now + time.as_nanos() as u64, ((65536e9 / rate) as u64).max(1))
             }
         };
+        self.end.store(end, Ordering::Relaxed);
         let mut job = Job::default();
-        job[..3].copy_from_slice(&[now, end, interval]);
+        job[..3].copy_from_slice(&[start, end, interval]);
         let mut pair = [0; 8];
         pair[..4].copy_from_slice(&self.device.to_ne_bytes());
         pair[4..].copy_from_slice(&self.flows.max(1).to_ne_bytes());
@@ -138,41 +148,20 @@ impl Live {
         self.jobs.lock().unwrap_or_else(|e| e.into_inner()).set(0, job, 0).map_err(failed)
     }
 
-    fn run(&self, pace: Pace, stop: &AtomicBool) -> Result<()> {
-        let (call, end) = match pace {
-            Pace::Flat => (CALL, None),
-            Pace::Constant { time, .. } => (LONG_CALL, Some(Instant::now() + time)),
-        };
-        // Runs of the program a second: at first a guess that makes for a short call.
-        let mut speed = 1e5;
-        while !stop.load(Ordering::Relaxed) {
-            let start = Instant::now();
-            let left = end.map_or(call, |end| end.saturating_duration_since(start).min(call));
-            if left.is_zero() {
-                break;
-            }
-            let repeat = (speed * left.as_secs_f64()).clamp(f64::from(BATCH), 1e9) as u32;
-            if self.call(repeat)? {
-                speed = f64::from(repeat) / start.elapsed().as_secs_f64();
-            }
-        }
-        Ok(())
-    }
-
-    /// Runs the program so many times; `false` when a signal ended it before.
-    fn call(&self, repeat: u32) -> Result<bool> {
+    /// Runs the program until a signal comes.
+    fn call(&self) -> Result<()> {
         let program = self.ebpf.program(self.name).expect("it was loaded by this name");
         let program: &Xdp = program.try_into().expect("it was loaded as this");
         let options = TestRunOptions {
             data_in: Some(&self.frame.bytes),
-            repeat,
+            repeat: RUNS,
             attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
             ..TestRunOptions::new()
         };
         match program.test_run(options) {
-            Ok(_) => Ok(true),
+            Ok(_) => Ok(()),
             Err(error) => match os_error(&error) {
-                Some(libc::EINTR) => Ok(false),
+                Some(libc::EINTR) => Ok(()),
                 Some(libc::EINVAL) => Err(Error::program(
                     "send live frames",
                     format!(
@@ -192,7 +181,7 @@ impl Live {
 }
 
 /// The time that the program stamps frames with.
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }

@@ -5,11 +5,13 @@
 
 mod frames;
 mod live;
+mod packet;
 mod program;
 mod sink;
 
 pub use frames::{Frame, Side};
-pub use live::{Live, Pace};
+pub use live::Live;
+pub use packet::Packet;
 pub use sink::{Counts, Sink, Times};
 
 use super::Result;
@@ -18,6 +20,7 @@ use super::contender::Attachment;
 use crate::lab::netns::sysctl;
 use crate::lab::shell::{self, sh};
 use encap::wire::Mac;
+use serde::{Deserialize, Serialize};
 use sink::Expect;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -31,11 +34,62 @@ const DRAIN: Duration = Duration::from_millis(500);
 /// How often it is looked whether more have arrived.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// How fast frames are sent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pace {
+    /// As fast as can be, until told to stop.
+    Flat,
+    /// At a constant rate for a time. Each frame has its time from the start, and those that come late
+    /// are sent at once: a router that holds the sender up does not change what is asked of it.
+    Constant {
+        /// Frames a second.
+        rate: f64,
+        /// How long.
+        time: Duration,
+    },
+}
+
+/// Who sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Generator {
+    /// The kernel's test of XDP programs: it overloads any router
+    Live,
+    /// A packet socket, as programs have it
+    Packet,
+}
+
+/// What is sent, and which way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// Which way.
+    pub side: Side,
+    /// Bytes of the pod's Ethernet frame, one of [`SIZES`].
+    pub size: usize,
+    /// UDP source ports.
+    pub flows: u32,
+    /// By whom.
+    pub generator: Generator,
+}
+
+/// A device in a namespace.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Point {
+    netns: &'static str,
+    device: &'static str,
+}
+
 /// A sender and a sink.
 #[derive(Debug)]
 pub struct Traffic {
-    sender: Live,
+    sender: Sender,
     sink: Sink,
+}
+
+#[derive(Debug)]
+enum Sender {
+    Live(Box<Live>),
+    Packet(Packet),
 }
 
 /// What was sent and what arrived, in a time.
@@ -69,43 +123,42 @@ impl Flow {
 }
 
 impl Traffic {
-    /// Of frames of `size` bytes (as the pod's Ethernet frame; 60 to [`arena::POD_MTU`] + 14) and
-    /// `flows` source ports. The routers that this side takes are at work.
+    /// Opens both; the routers that this side takes are at work. A live sender's frames are for a TUN
+    /// device forwarded by the kernel of the pod's namespace, since XDP can't send them there.
     ///
     /// # Errors
     /// When a device is missing or the kernel takes no programs.
-    pub fn open(
-        arena: &Arena,
-        side: Side,
-        attachment: Attachment,
-        size: usize,
-        flows: u32,
-    ) -> Result<Traffic> {
-        let cores = &arena.cores;
-        let sender = match (side, attachment) {
-            (Side::Decap, _) => {
-                let frame = Frame::of_wire(size, side);
-                Live::open(FAR.netns, UPLINK, frame, flows, cores)?
+    pub fn open(arena: &Arena, attachment: Attachment, kind: &Kind) -> Result<Traffic> {
+        let Kind { side, size, flows, generator } = *kind;
+        let pod = Point { netns: NODE.pod_netns, device: POD_DEVICE };
+        let (from, frame) = match (side, attachment, generator) {
+            (Side::Decap, ..) => {
+                (Point { netns: FAR.netns, device: UPLINK }, Frame::of_wire(size, side))
             }
-            (_, Attachment::Veth) => {
-                let frame = Frame::of_pod(size, side, None);
-                Live::open(NODE.pod_netns, POD_DEVICE, frame, flows, cores)?
+            (_, Attachment::Veth, _) => (pod, Frame::of_pod(size, side, None)),
+            (_, Attachment::Tun, Generator::Packet) => {
+                (pod, Frame::of_pod(size, side, None).without_link())
             }
-            (_, Attachment::Tun) => {
+            (_, Attachment::Tun, Generator::Live) => {
                 feed()?;
-                let frame = Frame::of_pod(size, side, Some(FEED_MAC));
-                Live::open(NODE.pod_netns, FEED[0], frame, flows, cores)?
+                (Point { device: FEED[0], ..pod }, Frame::of_pod(size, side, Some(FEED_MAC)))
             }
         };
-        let (netns, device) = match side {
-            Side::Encap => (FAR.netns, UPLINK),
-            Side::Decap => (NODE.pod_netns, POD_DEVICE),
-            Side::Path => (FAR.pod_netns, POD_DEVICE),
+        let sender = match generator {
+            Generator::Live => {
+                Sender::Live(Box::new(Live::open(&from, frame, flows, &arena.cores)?))
+            }
+            Generator::Packet => Sender::Packet(Packet::open(&from, frame, flows, &arena.cores)?),
+        };
+        let to = match side {
+            Side::Encap => Point { netns: FAR.netns, device: UPLINK },
+            Side::Decap => pod,
+            Side::Path => Point { netns: FAR.pod_netns, device: POD_DEVICE },
         };
         let tunnelled = side == Side::Encap;
         let attachment = if tunnelled { Attachment::Veth } else { attachment };
         let expect = Expect { side, size, tunnelled, attachment };
-        Ok(Traffic { sender, sink: Sink::attach(netns, device, &expect)? })
+        Ok(Traffic { sender, sink: Sink::attach(&to, &expect)? })
     }
 
     /// The sink.
@@ -118,7 +171,7 @@ impl Traffic {
     /// # Errors
     /// When the kernel does not send or count, or the user asked to stop.
     pub fn overload(&self, before: Duration, time: Duration) -> Result<Flow> {
-        self.while_sending(Pace::Flat, || {
+        self.while_sending(Pace::Flat, |_| {
             sleep(before)?;
             let (start, sent, counts) = self.look()?;
             sleep(time)?;
@@ -138,7 +191,13 @@ impl Traffic {
     /// As those of [`overload`](Self::overload).
     pub fn constant(&self, rate: f64, time: Duration) -> Result<Flow> {
         let (_, sent, counts) = self.look()?;
-        self.while_sending(Pace::Constant { rate, time }, || sleep(time))?;
+        self.while_sending(Pace::Constant { rate, time }, |has_ended| {
+            sleep(time)?;
+            while !self.sender.is_over() && !has_ended() {
+                sleep(LOOK)?;
+            }
+            Ok(())
+        })?;
         let sent = self.sender.sent()? - sent;
         let arrived = self.drain(counts.frames + sent)?;
         Ok(Flow {
@@ -166,16 +225,67 @@ impl Traffic {
         Ok((Instant::now(), self.sender.sent()?, self.sink.counts()?))
     }
 
-    /// Does something while the sender sends, which then stops.
-    fn while_sending<T>(&self, pace: Pace, job: impl FnOnce() -> Result<T>) -> Result<T> {
+    /// Does something while the sender sends, which then stops. `job` may ask whether it has ended by
+    /// itself, which it does when it fails.
+    fn while_sending<T>(
+        &self,
+        pace: Pace,
+        job: impl FnOnce(&dyn Fn() -> bool) -> Result<T>,
+    ) -> Result<T> {
         let stop = AtomicBool::new(false);
+        self.sender.prepare();
         thread::scope(|scope| {
             let sender = scope.spawn(|| self.sender.send(pace, &stop));
-            let done = job();
+            let done = job(&|| sender.is_finished());
             stop.store(true, Ordering::Relaxed);
+            while !sender.is_finished() {
+                self.sender.wake();
+                thread::sleep(Duration::from_millis(1));
+            }
             let sent = sender.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             sent.and(done)
         })
+    }
+}
+
+impl Sender {
+    fn sent(&self) -> Result<u64> {
+        match self {
+            Sender::Live(sender) => sender.sent(),
+            Sender::Packet(sender) => Ok(sender.sent()),
+        }
+    }
+
+    /// What it says next is about what it sends next.
+    fn prepare(&self) {
+        match self {
+            Sender::Live(sender) => sender.prepare(),
+            Sender::Packet(sender) => sender.prepare(),
+        }
+    }
+
+    /// Whether a constant pace's time is over.
+    fn is_over(&self) -> bool {
+        match self {
+            Sender::Live(sender) => sender.is_over(),
+            Sender::Packet(sender) => sender.is_over(),
+        }
+    }
+
+    /// Has it look whether to stop.
+    fn wake(&self) {
+        match self {
+            Sender::Live(sender) => sender.wake(),
+            // It looks all the time.
+            Sender::Packet(_) => {}
+        }
+    }
+
+    fn send(&self, pace: Pace, stop: &AtomicBool) -> Result<()> {
+        match self {
+            Sender::Live(sender) => sender.send(pace, stop),
+            Sender::Packet(sender) => sender.send(pace, stop),
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use super::super::arena::TUNNEL_PORT;
 use super::super::{Error, Result};
 use super::frames::{PORT, Side};
-use super::program;
+use super::{Point, program};
 use crate::bench::arena::VNI;
 use crate::bench::contender::Attachment;
 use crate::io::af_xdp::attach_link;
@@ -82,7 +82,8 @@ impl std::fmt::Debug for Sink {
 
 impl Sink {
     /// Attaches one.
-    pub(super) fn attach(netns: &str, device: &str, expect: &Expect) -> Result<Sink> {
+    pub(super) fn attach(to: &Point, expect: &Expect) -> Result<Sink> {
+        let Point { netns, device } = to;
         let path = names::path(netns);
         netns::within(Some(&path), || {
             let index = device::index(device)
@@ -139,7 +140,8 @@ impl Times {
         let mut all = Histogram::new(3).expect("three digits are supported");
         for (index, (now, before)) in (0..).zip(self.0.iter().zip(&earlier.0)) {
             let (now, before): (u64, u64) = (*now, *before);
-            all.saturating_record_n(value(index), now.saturating_sub(before));
+            all.record_n(value(index), now.saturating_sub(before))
+                .expect("a histogram of any size grows");
         }
         all
     }
