@@ -7,7 +7,7 @@ CARGO ?= cargo
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 CABLEWAY := target/release/cableway
 
-.PHONY: demo test check soak loom bench setup
+.PHONY: demo test check soak loom bench compare setup
 
 # Two nodes, each a daemon of ours, and what was measured between their pods.
 demo: setup
@@ -42,6 +42,12 @@ bench: setup
 	$(CARGO) build --release --bin cableway
 	$(CABLEWAY) bench pipeline
 	$(CARGO) bench --workspace
+
+# Against the kernel's tunnels and Open vSwitch, in turn: a page.
+compare: setup
+	@./setup.sh compare
+	$(CARGO) build --release --bin cableway
+	$(ROOT) $(CABLEWAY) bench compare --quick --html target/compare.html --json target/compare.json
 
 setup:
 	@./setup.sh

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what Cableway is built, shown and tested with: packages of Debian and Ubuntu that are
 # missing, and the Rust toolchain by rustup where there is no cargo. Quick when all is there.
+# `./setup.sh compare` also installs those that it is compared with.
 set -euo pipefail
 
 # What the programs are for; the package names are the same on Debian and Ubuntu.
@@ -12,6 +13,10 @@ packages=(
     tcpdump iperf3                                   # what a lab's wire and pods are watched with
     systemd                                          # systemd-analyze, which checks the unit
 )
+
+if [[ ${1:-} == compare ]]; then
+    packages+=(openvswitch-switch)
+fi
 
 fail() {
     echo "setup: $*" >&2

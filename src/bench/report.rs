@@ -53,8 +53,11 @@ pub struct Report {
 pub struct Contender {
     /// Its name.
     pub name: String,
-    /// What it is and how it was set up, in a sentence.
+    /// What it is, in a sentence.
     pub about: String,
+    /// How it works here.
+    #[serde(default)]
+    pub modes: Vec<String>,
     /// Why there are no values of it, if there are none: it can't run here, or what it carried did not
     /// arrive as it was sent.
     #[serde(default)]

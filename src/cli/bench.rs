@@ -1,5 +1,6 @@
 //! `cableway bench`: measures Cableway, and what it is compared with.
 
+mod compare;
 mod lab;
 mod pipeline;
 
@@ -16,6 +17,7 @@ pub struct Args {
 enum Bench {
     Pipeline(pipeline::Pipeline),
     Lab(lab::Lab),
+    Compare(compare::Compare),
 }
 
 /// Does what was asked.
@@ -23,5 +25,6 @@ pub fn run(args: Args) -> ExitCode {
     match args.bench {
         Bench::Pipeline(pipeline) => pipeline.run(),
         Bench::Lab(lab) => lab.run(),
+        Bench::Compare(compare) => compare.run(),
     }
 }

@@ -16,17 +16,30 @@ pub struct Cores {
 impl Cores {
     /// The sender has the first core that we may use; routers have the others, or what there is.
     pub fn choose() -> Cores {
-        let allowed: Vec<usize> = match sched_getaffinity(None) {
-            Ok(set) => (0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect(),
-            Err(_) => vec![0],
-        };
+        let allowed = allowed();
         let of = |index: usize| allowed.get(index).or(allowed.last()).copied().unwrap_or(0);
         Cores { sender: of(0), routers: [of(1), of(2)] }
+    }
+
+    /// All that we may use but the sender's, as a mask; all when that leaves none.
+    pub fn not_the_senders(&self) -> u64 {
+        let allowed = allowed().into_iter().filter(|core| *core < u64::BITS as usize);
+        let all = allowed.fold(0, |mask, core| mask | 1u64 << core);
+        let others = all & !(1u64 << self.sender);
+        if others == 0 { all } else { others }
     }
 
     /// Whether a router's own thread shares the sender's core.
     pub fn are_shared(&self) -> bool {
         self.routers.contains(&self.sender)
+    }
+}
+
+/// The cores that we may use.
+fn allowed() -> Vec<usize> {
+    match sched_getaffinity(None) {
+        Ok(set) => (0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect(),
+        Err(_) => vec![0],
     }
 }
 

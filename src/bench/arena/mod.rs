@@ -19,12 +19,15 @@ pub use cores::Cores;
 pub(super) use cores::pin;
 
 use super::Result;
+use super::cpu::Look;
+use super::traffic::sleep;
 use crate::lab::netns::{self, sysctl};
 use crate::lab::shell::sh;
 use crate::lab::state::{Home, Lock, State};
 use crate::lab::{self, dismantle, require_root};
 use encap::wire::Mac;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 /// Where daemons of an arena have their files.
 pub(super) const DIRECTORY: &str = "/run/cableway-bench";
@@ -44,6 +47,9 @@ pub const VNI: u32 = 1;
 pub const TUNNEL_PORT: u16 = 8472;
 /// The MAC of every router towards its pods.
 pub const GATEWAY_MAC: Mac = Mac([2, 0, 0, 0, 9, 1]);
+
+/// How long it is watched how busy the machine is when idle.
+const IDLE: Duration = Duration::from_millis(500);
 
 /// What the underlay is like.
 #[derive(
@@ -144,6 +150,16 @@ impl Arena {
         self.underlay
     }
 
+    /// How many cores are busy with what others do; to be asked before there are routers.
+    ///
+    /// # Errors
+    /// When the user asked to stop.
+    pub fn idle(&self) -> Result<f64> {
+        let before = Look::now(self.cores.sender, &[]);
+        sleep(IDLE)?;
+        Ok(Look::now(self.cores.sender, &[]).load_since(&before))
+    }
+
     /// Removes it.
     ///
     /// # Errors
@@ -177,13 +193,29 @@ impl Arena {
                 other.address,
                 other.mac
             )?;
-            if self.underlay == Underlay::Wire {
-                offload(ns, UPLINK, "tso off gso off tx-udp-segmentation off")?;
-            }
             // Frames that were sent by XDP are received by a device that polls, as with GRO it does.
             offload(ns, UPLINK, "gro on")?;
         }
+        self.segment(self.underlay)
+    }
+
+    /// Makes the underlay another one.
+    ///
+    /// # Errors
+    /// When its devices can't be changed.
+    pub fn set_underlay(&mut self, underlay: Underlay) -> Result<()> {
+        if underlay != self.underlay {
+            self.segment(underlay)?;
+            self.underlay = underlay;
+        }
         Ok(())
+    }
+
+    fn segment(&self, underlay: Underlay) -> Result<()> {
+        let is = if underlay == Underlay::Super { "on" } else { "off" };
+        [NODE, FAR].into_iter().try_for_each(|site| {
+            offload(site.netns, UPLINK, &format!("tso {is} gso {is} tx-udp-segmentation {is}"))
+        })
     }
 }
 

@@ -1,6 +1,68 @@
-//! Contenders in the same place, in turn.
+//! `cableway bench compare`: contenders in the same place, in turn.
 
+mod bout;
 pub mod measure;
 pub mod rows;
 pub mod schedule;
 pub mod trial;
+
+pub use bout::{Times, Turns};
+
+use super::arena::{Arena, Underlay};
+use super::contender::Contender;
+use super::report::{self, Report};
+use super::{Error, Result};
+use schedule::Schedule;
+use std::cell::RefCell;
+
+/// What shall be compared.
+#[derive(Debug)]
+pub struct Plan {
+    /// Whom.
+    pub contenders: Vec<&'static dyn Contender>,
+    /// In what, and how often.
+    pub schedule: Schedule,
+    /// How long a trial takes.
+    pub times: Times,
+}
+
+/// What there is to tell while it goes on.
+#[derive(Debug)]
+pub enum Progress<'a> {
+    /// A contender was looked at: its name, and why it is out, if it is.
+    Qualified(&'a str, Option<&'a str>),
+    /// A contender failed at a trial, of which the first id is this.
+    Failed(&'a str, &'a str, &'a Error),
+    /// A round is over: the first of the trial's ids, and how many rounds of it there were.
+    Round(&'a str, usize),
+}
+
+/// Compares. What is known stands in `report` at any time, and is all there is when it ends early.
+///
+/// # Errors
+/// When there is no arena to be had, or the user asked to stop.
+pub fn run(plan: &Plan, report: &mut Report, mut tell: impl FnMut(Progress<'_>)) -> Result<()> {
+    let arena = RefCell::new(Arena::build(Underlay::Super)?);
+    let mut entrants = Vec::new();
+    for contender in &plan.contenders {
+        let turns = Turns::new(*contender, &arena, plan.times);
+        let about = match contender.lacks() {
+            Some(lack) => Err(lack),
+            None => turns.qualify()?,
+        };
+        let (modes, out) = match about {
+            Ok(modes) => (modes, None),
+            Err(why) => (Vec::new(), Some(why)),
+        };
+        tell(Progress::Qualified(contender.name(), out.as_deref()));
+        if out.is_none() {
+            entrants.push(turns);
+        }
+        let (name, about) = (contender.name().to_owned(), contender.about().to_owned());
+        report.contenders.push(report::Contender { name, about, modes, out });
+    }
+    let done = plan.schedule.run(&mut entrants, report, &mut tell);
+    report.curves = entrants.iter().flat_map(Turns::curves).collect();
+    drop(entrants);
+    done.and(arena.into_inner().remove())
+}

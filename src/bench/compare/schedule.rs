@@ -4,23 +4,27 @@
 //! the other way round (ABBA). So two values of a round are close in time, and what changes steadily
 //! meanwhile favours nobody.
 
+use super::Progress;
 use super::rows::rows;
 use super::trial::Trial;
+use crate::bench::Result;
 use crate::bench::report::{Measured, Report};
+use crate::interrupt;
 
 /// A contender that is set up, and stands still when it is not its turn.
 pub trait Entrant {
     /// What it is called.
     fn name(&self) -> &str;
 
-    /// Has its turn: the value of each of the trial's measures. `None` when it can't do that.
+    /// Has its turn: the value of each of the trial's measures. `None` when it does no such thing.
     ///
     /// # Errors
-    /// When something went wrong that is not the contender's doing, or the user has had enough.
-    fn attempt(&mut self, trial: Trial, measures: usize) -> Result<Option<Vec<f64>>, String>;
+    /// When it failed, or the user has had enough.
+    fn attempt(&mut self, trial: Trial, measures: usize) -> Result<Option<Vec<f64>>>;
 }
 
 /// What was agreed on.
+#[derive(Debug)]
 pub struct Schedule {
     /// The trials and their measures' ids.
     pub trials: Vec<(Trial, &'static [&'static str])>,
@@ -29,17 +33,17 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Carries it out. What was measured stands in `report` after every round, also when it ends
-    /// early; `after` is told then.
+    /// Carries it out. What was measured stands in `report` at any time; who fails has no value in that
+    /// round.
     ///
     /// # Errors
-    /// The first of an entrant's.
+    /// When the user has had enough.
     pub fn run(
         &self,
-        entrants: &mut [Box<dyn Entrant + '_>],
+        entrants: &mut [impl Entrant],
         report: &mut Report,
-        mut after: impl FnMut(&Report, &str, usize),
-    ) -> Result<(), String> {
+        mut tell: impl FnMut(Progress<'_>),
+    ) -> Result<()> {
         for (trial, ids) in &self.trials {
             for round in 0..self.rounds {
                 let mut order: Vec<usize> = (0..entrants.len()).collect();
@@ -48,14 +52,23 @@ impl Schedule {
                 }
                 for which in order {
                     let entrant = &mut entrants[which];
-                    let values = entrant.attempt(*trial, ids.len())?;
+                    let values = match entrant.attempt(*trial, ids.len()) {
+                        Ok(values) => values,
+                        Err(error) if error.is_interrupt() || interrupt::is_raised() => {
+                            return Err(error);
+                        }
+                        Err(error) => {
+                            tell(Progress::Failed(entrant.name(), ids[0], &error));
+                            None
+                        }
+                    };
                     for (nth, id) in ids.iter().enumerate() {
                         let value = values.as_ref().and_then(|values| values.get(nth)).copied();
                         note(&mut report.measured, id, entrant.name(), round, value);
                     }
                 }
                 report.results = rows(&report.measured);
-                after(report, ids[0], round + 1);
+                tell(Progress::Round(ids[0], round + 1));
             }
         }
         report.complete = true;
@@ -81,6 +94,7 @@ fn note(all: &mut Vec<Measured>, id: &str, contender: &str, round: usize, value:
 mod tests {
     use super::super::trial::TRIALS;
     use super::*;
+    use crate::lab::shell;
     use std::cell::RefCell;
 
     struct Fake<'a> {
@@ -95,33 +109,30 @@ mod tests {
             self.name
         }
 
-        fn attempt(&mut self, trial: Trial, measures: usize) -> Result<Option<Vec<f64>>, String> {
+        fn attempt(&mut self, trial: Trial, measures: usize) -> Result<Option<Vec<f64>>> {
             self.turns.borrow_mut().push(self.name);
             if self.turns.borrow().len() > self.until {
-                return Err("interrupted".to_owned());
+                return Err(shell::Error::Interrupted.into());
             }
             let can = trial != Trial::Path || self.name != "cableway-tun";
             Ok(can.then(|| vec![self.value; measures]))
         }
     }
 
-    fn run(rounds: usize, until: usize) -> (Report, Vec<&'static str>, Result<(), String>) {
+    fn run(rounds: usize, until: usize) -> (Report, Vec<&'static str>, Result<()>) {
         let turns = RefCell::new(Vec::new());
         let mut report = Report::begin();
-        let fake = |name, value| Box::new(Fake { name, value, turns: &turns, until }) as Box<_>;
-        let mut entrants: Vec<Box<dyn Entrant>> =
-            vec![fake("kernel-vxlan", 2.0), fake("cableway-tun", 3.0)];
+        let fake = |name, value| Fake { name, value, turns: &turns, until };
+        let mut entrants = [fake("kernel-vxlan", 2.0), fake("cableway-tun", 3.0)];
         let schedule = Schedule { trials: TRIALS.to_vec(), rounds };
-        let result = schedule.run(&mut entrants, &mut report, |_, _, _| {});
-        drop(entrants);
+        let result = schedule.run(&mut entrants, &mut report, |_| {});
         (report, turns.into_inner(), result)
     }
 
     #[test]
     fn everybody_has_a_turn_and_the_order_turns_round() {
         let (report, turns, result) = run(3, usize::MAX);
-        assert_eq!(result, Ok(()));
-        assert!(report.complete);
+        assert!(result.is_ok() && report.complete);
         let (a, b) = ("kernel-vxlan", "cableway-tun");
         assert_eq!(turns[..6], [a, b, b, a, a, b]);
         assert_eq!(turns.len(), 6 * TRIALS.len());
@@ -134,7 +145,7 @@ mod tests {
     #[test]
     fn what_was_measured_before_the_end_is_kept() {
         let (report, _, result) = run(3, 5);
-        assert_eq!(result, Err("interrupted".to_owned()));
+        assert!(result.unwrap_err().is_interrupt());
         assert!(!report.complete);
         assert_eq!(report.results[0].pairs, 2);
         assert_eq!(report.measured[0].values.len(), 3, "one of an unfinished round");

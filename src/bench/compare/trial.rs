@@ -1,24 +1,8 @@
 //! Trials: what is done to a contender, and which measures come of it.
 
+use crate::bench::arena::Underlay;
+use crate::bench::contender::Mode;
 use std::collections::BTreeSet;
-
-/// Whether the underlay carries frames that are longer than its MTU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Underlay {
-    /// A plain veth: 64 KiB by reference.
-    Super,
-    /// A veth without segmentation: as a wire.
-    Wire,
-}
-
-/// Whether workers sleep; a contender that has no choice is the same in both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Pace {
-    /// They never do.
-    Poll,
-    /// They do when there is nothing to do.
-    Adaptive,
-}
 
 /// Something that is done to a contender for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +26,8 @@ pub enum Trial {
     },
     /// Round trips from pod to pod.
     RoundTrips {
-        /// How workers wait.
-        pace: Pace,
+        /// Whether workers sleep.
+        mode: Mode,
     },
 }
 
@@ -61,8 +45,8 @@ pub const TRIALS: &[(Trial, &[&str])] = {
         (Tcp { streams: 1, underlay: Wire }, &["tcp1_wire"]),
         (Tcp { streams: 4, underlay: Super }, &["tcp4_super"]),
         (Tcp { streams: 4, underlay: Wire }, &["tcp4_wire"]),
-        (RoundTrips { pace: Pace::Poll }, &["rr_p50_poll", "rr_p99_poll"]),
-        (RoundTrips { pace: Pace::Adaptive }, &["rr_p50_adaptive"]),
+        (RoundTrips { mode: Mode::Poll }, &["rr_p50_poll", "rr_p99_poll"]),
+        (RoundTrips { mode: Mode::Adaptive }, &["rr_p50_adaptive"]),
     ]
 };
 

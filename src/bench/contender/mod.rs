@@ -15,6 +15,7 @@
 
 mod cableway;
 mod kernel;
+mod ovs;
 
 use super::Result;
 use super::arena::Site;
@@ -31,6 +32,12 @@ pub trait Contender: Debug + Sync {
     /// Why it can't run on this machine, if so, and what to do about it.
     fn lacks(&self) -> Option<String> {
         None
+    }
+
+    /// Whether its packets are tunnelled between the nodes; the sides of a tunnel alone can be asked
+    /// only of those.
+    fn tunnels(&self) -> bool {
+        true
     }
 
     /// Starts one on a node; returns when it forwards.
@@ -89,8 +96,14 @@ pub enum Attachment {
 }
 
 /// All of them.
-pub const ALL: &[&dyn Contender] =
-    &[&cableway::Cableway::AF_XDP, &cableway::Cableway::TUN, &kernel::Vxlan];
+pub const ALL: &[&dyn Contender] = &[
+    &kernel::Vxlan::PLAIN,
+    &kernel::Vxlan::RPS,
+    &kernel::Direct,
+    &cableway::Cableway::TUN,
+    &cableway::Cableway::AF_XDP,
+    &ovs::OvsAfxdp,
+];
 
 /// The one of that name.
 pub fn find(name: &str) -> Option<&'static dyn Contender> {

@@ -3,7 +3,7 @@
 use super::super::arena::{Arena, Cores, FAR, NODE, Underlay};
 use super::super::contender::{Contender, Mode, Place, Router};
 use super::super::cpu::{Cpu, Look};
-use super::super::traffic::{Kind, Traffic, sleep};
+use super::super::traffic::{Kind, Traffic};
 use super::super::{Error, Result};
 use std::time::Duration;
 
@@ -11,40 +11,34 @@ use std::time::Duration;
 const FIRST: (f64, Duration) = (10e3, Duration::from_millis(50));
 /// How often the way may be found closed: neighbours must be resolved at first.
 const ATTEMPTS: usize = 20;
-/// How long it is watched how busy the machine is when idle.
-const IDLE: Duration = Duration::from_millis(500);
-
-/// The routers of one contender, at work in an arena; all of it goes when it is dropped.
+/// The routers of one contender, at work in an arena; they go when it is dropped.
 #[derive(Debug)]
-pub struct Field {
+pub struct Field<'a> {
     contender: &'static dyn Contender,
-    // In this order: routers go before what they are in.
     routers: Vec<Box<dyn Router>>,
-    arena: Arena,
+    arena: &'a Arena,
     mode: Mode,
     idle: f64,
 }
 
-impl Field {
+impl<'a> Field<'a> {
     /// One router on the node, and with `path` another one on the far node, for a
     /// [`Side::Path`](super::super::traffic::Side::Path); then there is nothing else that can be measured
-    /// there, since the far node's uplink is its router's.
+    /// there, since the far node's uplink is its router's. `idle` cores were busy before: see
+    /// [`Arena::idle`].
     ///
     /// # Errors
-    /// When the arena can't be made or a router does not start.
+    /// When a router does not start.
     pub fn prepare(
         contender: &'static dyn Contender,
-        underlay: Underlay,
+        arena: &'a Arena,
         mode: Mode,
         path: bool,
-    ) -> Result<Field> {
+        idle: f64,
+    ) -> Result<Field<'a>> {
         if let Some(lack) = contender.lacks() {
             return Err(Error::program(format!("measure {}", contender.name()), lack));
         }
-        let arena = Arena::build(underlay)?;
-        let before = Look::now(arena.cores.sender, &[]);
-        sleep(IDLE)?;
-        let idle = Look::now(arena.cores.sender, &[]).load_since(&before);
         let mut field = Field { contender, routers: Vec::new(), arena, mode, idle };
         let sites = [(&NODE, &FAR), (&FAR, &NODE)];
         for ((site, peer), core) in sites.into_iter().zip(field.arena.cores.routers) {
@@ -90,7 +84,7 @@ impl Field {
     /// # Errors
     /// When it does not.
     pub fn traffic(&self, kind: &Kind) -> Result<Traffic> {
-        let traffic = Traffic::open(&self.arena, self.router().attachment(), kind)?;
+        let traffic = Traffic::open(self.arena, self.router().attachment(), kind)?;
         let mut sent = 0;
         for _ in 0..ATTEMPTS {
             let flow = traffic.constant(FIRST.0, FIRST.1)?;
@@ -114,14 +108,5 @@ impl Field {
         let before = look();
         let (value, frames) = job()?;
         Ok((value, look().since(&before, frames, self.idle)))
-    }
-
-    /// Takes all down.
-    ///
-    /// # Errors
-    /// The first failure; all of it is tried.
-    pub fn remove(self) -> Result<()> {
-        drop(self.routers);
-        self.arena.remove()
     }
 }

@@ -1,6 +1,6 @@
 //! `cableway bench lab`: one router between a sender and a sink.
 //!
-//! For each contender one arena and its routers are made; each case has a sender and a sink of its own.
+//! Each contender's routers are made in the one arena; each case has a sender and a sink of its own.
 //! What is measured builds on what was before: overloaded, the router says where its highest rate may
 //! be; that rate says at which ones latency and processor time are of interest.
 
@@ -10,7 +10,7 @@ mod figures;
 pub use field::Field;
 pub use figures::{Case, Failure, Rates};
 
-use super::arena::Underlay;
+use super::arena::{Arena, Underlay};
 use super::contender::{Attachment, Contender, Mode};
 use super::latency::{self, SHARES};
 use super::rate::{self, Goal};
@@ -85,7 +85,7 @@ impl Times {
 #[derive(Debug)]
 pub enum Event<'a> {
     /// The routers of a contender are at work.
-    Begin(&'a Field),
+    Begin(&'a Field<'a>),
     /// Something is being done.
     Doing(&'a Kind, String),
     /// A case is complete.
@@ -102,8 +102,9 @@ const BUSY: f64 = 0.1;
 /// # Errors
 /// That the user asked to stop, or that nothing can be measured here; what was told stands.
 pub fn run(plan: &Plan, mut tell: impl FnMut(Event<'_>)) -> Result<()> {
+    let arena = Arena::build(plan.underlay)?;
     for &contender in &plan.contenders {
-        match measure_all(plan, contender, &mut tell) {
+        match measure_all(plan, &arena, contender, &mut tell) {
             Err(error) if error.is_for_one() => tell(Event::Failed(Failure {
                 contender: contender.name().into(),
                 why: error.to_string(),
@@ -111,12 +112,13 @@ pub fn run(plan: &Plan, mut tell: impl FnMut(Event<'_>)) -> Result<()> {
             outcome => outcome?,
         }
     }
-    Ok(())
+    arena.remove()
 }
 
 /// All cases of a contender.
 fn measure_all(
     plan: &Plan,
+    arena: &Arena,
     contender: &'static dyn Contender,
     tell: &mut dyn FnMut(Event<'_>),
 ) -> Result<()> {
@@ -127,13 +129,13 @@ fn measure_all(
         if sides.is_empty() {
             continue;
         }
-        let field = Field::prepare(contender, plan.underlay, plan.mode, path)?;
+        let idle = arena.idle()?;
+        let field = Field::prepare(contender, arena, plan.mode, path, idle)?;
         tell(Event::Begin(&field));
         for kind in kinds(plan, &sides) {
             let case = measure(&field, &kind, &plan.times, tell)?;
             tell(Event::Done(Box::new(case)));
         }
-        field.remove()?;
     }
     Ok(())
 }
@@ -153,7 +155,7 @@ fn kinds(plan: &Plan, sides: &[Side]) -> Vec<Kind> {
 
 /// One case.
 fn measure(
-    field: &Field,
+    field: &Field<'_>,
     kind: &Kind,
     times: &Times,
     tell: &mut dyn FnMut(Event<'_>),
@@ -204,7 +206,12 @@ fn measure(
 const COST_AT: f64 = 0.5;
 
 /// What is to be known about a case's figures.
-fn notes(field: &Field, kind: &Kind, overload: &Flow, traffic: &Traffic) -> Result<Vec<String>> {
+fn notes(
+    field: &Field<'_>,
+    kind: &Kind,
+    overload: &Flow,
+    traffic: &Traffic,
+) -> Result<Vec<String>> {
     let mut notes = Vec::new();
     let is_tun = field.router().attachment() == Attachment::Tun;
     if is_tun && kind.side != Side::Decap && kind.generator == Generator::Live {

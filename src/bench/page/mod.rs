@@ -209,6 +209,7 @@ fn contenders(report: &Report) -> Markup {
             dt { span.key.(kind(&contender.name)) {} (contender.name) }
             dd {
                 (contender.about)
+            @for mode in &contender.modes { br; small { (mode) } }
                 @if let Some(why) = &contender.out { span.out { " Not measured: " (why) "." } }
             }
         }
@@ -228,10 +229,10 @@ fn method(report: &Report) -> Markup {
     html! {
         section {
             h2 { "How it was measured" }
-            p { "All contenders are set up at once in network namespaces of one machine. In each \
-                 round each has its turn, in an order that is turned round every time, while the others \
-                 stand still; a pair is two values of one round. So what else the machine does meets all \
-                 alike. Who does not carry 10 MB by TCP unharmed in the same set-up is out." }
+            p { "In network namespaces of one machine. In each round every contender has one turn, for \
+                 which it is started anew, in an order that is turned round every time; a pair is two \
+                 values of one round. So what else the machine does meets all alike. Who does not carry \
+                 10 MB by TCP unharmed, there and back, in the same set-up is out." }
             dl.machine {
                 dt { "Machine" } dd { (processor) ", " (cores) " cores" @if *is_virtual { " of a virtual machine" }
                     ", " (memory >> 30) " GiB" }
@@ -257,7 +258,7 @@ fn kind(name: &str) -> &'static str {
 }
 
 /// A figure with as many digits as one takes in: three that count.
-fn figure(value: f64) -> String {
+pub fn figure(value: f64) -> String {
     let (scaled, suffix) = match value.abs() {
         v if v >= 1e6 => (value / 1e6, " M"),
         v if v >= 1e4 => (value / 1e3, " k"),
@@ -301,6 +302,7 @@ mod tests {
         let about = |name: &&str| Contender {
             name: (*name).to_owned(),
             about: "What it is <and how>.".to_owned(),
+            modes: vec!["eth0: native XDP".to_owned()],
             out: None,
         };
         let curve = |(i, name): (usize, &&str)| Curve {

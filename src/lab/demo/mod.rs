@@ -8,7 +8,7 @@ mod clean;
 mod echo;
 mod law;
 mod report;
-mod traffic;
+pub(crate) mod traffic;
 mod wire;
 
 use super::file::Router;
@@ -19,7 +19,9 @@ use std::path::Path;
 use std::time::Duration;
 
 /// How a check ends when it does not pass.
-enum Fault {
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) enum Fault {
     /// What was expected and what was seen.
     Failed(String),
     /// Why there is nothing to check here.

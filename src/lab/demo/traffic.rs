@@ -63,7 +63,7 @@ fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
 
 /// Sends a stream of noise in each direction of one connection at once and compares the hash of
 /// what was received with that of what was sent; the time it took.
-pub(super) fn exchange(
+pub(crate) fn exchange(
     from: &str,
     to: &str,
     address: IpAddr,
@@ -227,7 +227,7 @@ pub(super) fn throughput(
 }
 
 /// Nanoseconds of each round trip of a small message over TCP, one at a time.
-pub(super) fn ping_pong(
+pub(crate) fn ping_pong(
     from: &str,
     to: &str,
     address: IpAddr,
