@@ -124,7 +124,8 @@ fn measure_all(
 ) -> Result<()> {
     // A path has routers at both ends, a side has not.
     for path in [false, true] {
-        let sides = plan.sides.iter().copied().filter(|side| (*side == Side::Path) == path);
+        let can = path || contender.tunnels();
+        let sides = plan.sides.iter().copied().filter(|side| can && (*side == Side::Path) == path);
         let sides: Vec<_> = sides.collect();
         if sides.is_empty() {
             continue;
