@@ -97,6 +97,9 @@ pub enum Event<'a> {
 /// A machine that is busy with more than this share of its cores disturbs what is measured.
 const BUSY: f64 = 0.1;
 
+/// A router that loses less when overloaded was not.
+const HELD_UP: f64 = 0.01;
+
 /// Measures what the plan says. A contender that can't be measured is told, and the others go on.
 ///
 /// # Errors
@@ -224,6 +227,16 @@ fn notes(
     }
     if is_tun && kind.side != Side::Encap {
         notes.push("the sink on the TUN device is generic XDP, on the router's core".into());
+    }
+    if overload.loss() < HELD_UP {
+        notes.push(
+            "the router held the sender up, which shares its core with what the kernel receives: \
+             offered is what was left for the sender"
+                .into(),
+        );
+    }
+    if kind.side == Side::Path && field.cores().routers[0] == field.cores().routers[1] {
+        notes.push("both routers' own threads share a core".into());
     }
     if field.cores().are_shared() {
         notes.push("a router's own thread shares its core with the sender".into());

@@ -171,7 +171,12 @@ impl Traffic {
     /// # Errors
     /// When the kernel does not send or count, or the user asked to stop.
     pub fn overload(&self, before: Duration, time: Duration) -> Result<Flow> {
-        self.while_sending(Pace::Flat, |_| {
+        let sent = self.sender.sent()?;
+        self.while_sending(Pace::Flat, |has_ended| {
+            // On a busy machine it takes a while to begin.
+            while self.sender.sent()? == sent && !has_ended() {
+                sleep(LOOK)?;
+            }
             sleep(before)?;
             let (start, sent, counts) = self.look()?;
             sleep(time)?;

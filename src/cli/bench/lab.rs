@@ -77,6 +77,14 @@ impl Lab {
         if !report.machine.is_release {
             eprintln!("this is not an optimised build; its figures say little");
         }
+        // Now, so that a file that can't be written is told before anything is measured; and after each
+        // case, so that nothing is lost by whatever ends us.
+        let write =
+            |report: &Report| self.json.as_ref().map_or(Ok(()), |path| report.write_json(path));
+        if let Err(error) = write(&report) {
+            eprintln!("cableway bench: {error}");
+            return ExitCode::FAILURE;
+        }
         let table = Table::new();
         let done = lab::run(&self.plan(), |event| match event {
             Event::Begin(field) => table.begin(field),
@@ -84,6 +92,8 @@ impl Lab {
             Event::Done(case) => {
                 table.row(&case);
                 report.lab.push(*case);
+                // The last time tells.
+                let _ = write(&report);
             }
             Event::Failed(failure) => {
                 table.clear();
@@ -93,7 +103,7 @@ impl Lab {
         });
         table.clear();
         report.complete = done.is_ok() && report.lab_failures.is_empty();
-        let written = self.json.map_or(Ok(()), |path| report.write_json(&path));
+        let written = write(&report);
         let errors = [done.err().map(|e| e.to_string()), written.err().map(|e| e.to_string())];
         for error in errors.iter().flatten() {
             eprintln!("cableway bench: {error}");
