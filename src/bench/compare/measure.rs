@@ -47,15 +47,17 @@ measures! {
         "iperf3 from pod to pod over a plain veth, which carries 64 KiB frames by reference: the \
          kernel's best case, that no wire has.";
     tcp1_wire ["Gbit/s", more] "TCP, one stream, wire":
-        "The same with segmentation off on the underlay: only frames of its MTU, as on a real wire.";
+        "iperf3 with segmentation off on the underlay, which carries frames of its MTU only, as a real \
+         wire does.";
     tcp4_super ["Gbit/s", more] "TCP, four streams, super-frames":
-        "Four streams at once over a plain veth.";
+        "iperf3, four streams at once over a plain veth.";
     tcp4_wire ["Gbit/s", more] "TCP, four streams, wire":
-        "Four streams at once, frames of the MTU only.";
+        "iperf3, four streams at once, frames of the MTU only.";
     rr_p50_poll ["µs", less] "Round trip, median, polling":
         "64 bytes there and back over TCP, one at a time, while workers never sleep.";
     rr_p50_adaptive ["µs", less] "Round trip, median, adaptive":
-        "The same with workers that sleep when there is nothing to do: what a quiet node has.";
+        "64 bytes there and back, with workers that sleep when there is nothing to do: what a quiet \
+         node has.";
     rr_p99_poll ["µs", less] "Round trip, 99th percentile, polling":
         "What one in a hundred takes at least.";
 }

@@ -65,6 +65,9 @@ fn row(measure: &Measure, values: &Measured, baseline: &Measured) -> Option<Row>
     })
 }
 
+/// Pairs from which something may be concluded, if all agree.
+const ENOUGH: usize = 3;
+
 /// What a comparison comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -77,8 +80,11 @@ pub enum Outcome {
 }
 
 impl Row {
-    /// What it comes to. A baseline that carries nothing at all is beaten by what carries something.
+    /// What it comes to; of one or two pairs nothing does. A baseline that carries nothing at all is beaten by what carries something.
     pub fn outcome(&self) -> Outcome {
+        if self.pairs < ENOUGH {
+            return Outcome::Open;
+        }
         let (low, high) = match self.ratio {
             Some(ratio) => (ratio.low, ratio.high),
             None if self.value > 0.0 => (f64::INFINITY, f64::INFINITY),
@@ -143,10 +149,10 @@ mod tests {
     #[test]
     fn a_round_without_a_value_is_no_pair() {
         let id = "udp60_encap_pps";
-        let mut ours = measured(id, "cableway-tun", &[5.0, 6.0, 7.0]);
+        let mut ours = measured(id, "cableway-tun", &[5.0, 6.0, 7.0, 8.0]);
         ours.values[1] = None;
-        let rows = rows(&[ours, measured(id, "kernel-vxlan", &[0.0; 3])]);
-        assert_eq!((rows[0].pairs, rows[0].ratio), (2, None));
+        let rows = rows(&[ours, measured(id, "kernel-vxlan", &[0.0; 4])]);
+        assert_eq!((rows[0].pairs, rows[0].ratio), (3, None));
         assert_eq!(rows[0].outcome(), Outcome::Better, "livelock is beaten by anything");
     }
 }

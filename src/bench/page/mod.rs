@@ -194,8 +194,8 @@ fn curves(report: &Report) -> Markup {
             @let curves: Vec<_> = report.curves.iter().filter(|curve| curve.id == id).collect();
             section {
                 h2 { "Round trips: " @if id == "rr_poll" { "polling" } @else { "adaptive" } }
-                p { "How many of the round trips took at most how long. The further left and the \
-                     steeper, the better; both axes stretch: each step to the right is another nine." }
+                p { "What so many percent of the round trips did not exceed. The lower the line the better; \
+                     each step to the right is another nine." }
                 (plots::curves(&curves))
                 p.id { code { (id) } }
             }
