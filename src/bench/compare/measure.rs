@@ -41,7 +41,7 @@ measures! {
     udp60_path_pps ["packets/s", more] "Small packets, pod to pod, overloaded":
         "60-byte UDP of 64 flows through both nodes, which share this machine's cores.";
     cpu_ns_per_packet ["ns", less] "CPU time a packet":
-        "Of the whole machine, sender and receiver included, pod to the wire, at a rate that all \
+        "Of the whole machine but the sender's program, pod to the wire, at a rate that all \
          contenders carry.";
     tcp1_super ["Gbit/s", more] "TCP, one stream, super-frames":
         "iperf3 from pod to pod over a plain veth, which carries 64 KiB frames by reference: the \
