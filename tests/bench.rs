@@ -2,38 +2,21 @@
 //! leaves behind. Nothing here is timed.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod turn;
+
 use cableway::bench::arena::{Arena, FAR, NODE, Underlay};
 use cableway::bench::contender::{self, Contender, Mode, Place, Router};
 use cableway::bench::traffic::{Flow, Generator, Kind, Side, Traffic};
 use etherparse::{SlicedPacket, TransportSlice};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-
-/// This test's turn to have the machine's arena.
-struct Turn {
-    _unlocked_when_closed: File,
-}
-
-impl Turn {
-    /// None where namespaces cannot be.
-    fn take() -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
-            assert!(std::env::var_os("CI").is_none(), "benches are tested as root");
-            eprintln!("not tested: an arena needs root; `make test` asks sudo for it");
-            return None;
-        }
-        let path = std::env::temp_dir().join("cableway-bench-tests.lock");
-        let file = File::options().create(true).append(true).open(path).unwrap();
-        file.lock().unwrap();
-        Some(Self { _unlocked_when_closed: file })
-    }
-}
+use turn::Turn;
 
 /// Few frames, slowly: what any router forwards, on a busy machine too.
 const RATE: f64 = 2000.0;
@@ -66,7 +49,7 @@ fn counter(netns: &str, device: &str, pointer: &str) -> u64 {
 
 #[test]
 fn sender_sink_and_the_kernel_count_the_same() {
-    let Some(_turn) = Turn::take() else { return };
+    let Some(_turn) = Turn::take("bench") else { return };
     let arena = Arena::build(Underlay::Super).unwrap();
     let router = kernel(&arena);
     for generator in [Generator::Live, Generator::Packet] {
@@ -95,7 +78,7 @@ fn sender_sink_and_the_kernel_count_the_same() {
 
 #[test]
 fn a_socket_takes_what_is_sent_for_what_it_should_be() {
-    let Some(_turn) = Turn::take() else { return };
+    let Some(_turn) = Turn::take("bench") else { return };
     let arena = Arena::build(Underlay::Wire).unwrap();
     let router = kernel(&arena);
     // The far node has no router but a socket on the tunnel's port; the sink is where nothing comes.
@@ -132,7 +115,7 @@ fn a_socket_takes_what_is_sent_for_what_it_should_be() {
 
 #[test]
 fn a_delay_on_the_way_is_seen() {
-    let Some(_turn) = Turn::take() else { return };
+    let Some(_turn) = Turn::take("bench") else { return };
     let arena = Arena::build(Underlay::Super).unwrap();
     let router = kernel(&arena);
     let traffic =
@@ -197,7 +180,7 @@ fn wait_for(what: &str, condition: impl Fn() -> bool) {
 
 #[test]
 fn every_contender_is_measured_on_every_side() {
-    let Some(_turn) = Turn::take() else { return };
+    let Some(_turn) = Turn::take("bench") else { return };
     let path = json("bench-all");
     let here = contender::ALL.iter().filter(|contender| contender.lacks().is_none());
     let names: Vec<_> = here.clone().map(|contender| contender.name()).collect();
@@ -228,7 +211,7 @@ fn every_contender_is_measured_on_every_side() {
 
 #[test]
 fn an_interrupted_one_tells_what_it_has_and_cleans_up() {
-    let Some(_turn) = Turn::take() else { return };
+    let Some(_turn) = Turn::take("bench") else { return };
     let path = json("bench-interrupted");
     let _ = fs::remove_file(&path);
     let args = ["--contender", "kernel-vxlan", "--json", path.to_str().unwrap()];
@@ -246,7 +229,7 @@ fn an_interrupted_one_tells_what_it_has_and_cleans_up() {
 
 #[test]
 fn what_a_killed_one_left_is_removed_by_the_next() {
-    let Some(_turn) = Turn::take() else { return };
+    let Some(_turn) = Turn::take("bench") else { return };
     let mut bench = command(&["--contender", "cableway-af_xdp"]);
     let mut bench = bench.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     wait_for("a daemon", || Path::new("/run/cableway-bench/node.sock").exists());
@@ -262,7 +245,7 @@ fn what_a_killed_one_left_is_removed_by_the_next() {
 
 #[test]
 fn one_at_a_time() {
-    let Some(_turn) = Turn::take() else { return };
+    let Some(_turn) = Turn::take("bench") else { return };
     let arena = Arena::build(Underlay::Super).unwrap();
     let output = command(&[]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));

@@ -3,24 +3,23 @@
 //! Nothing is judged by how fast it is. Needs root.
 #![allow(clippy::unwrap_used)]
 
+mod turn;
+
 use cableway::bench::report::{Report, SCHEMA};
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+use turn::Turn;
 
-/// There is one arena on a machine.
-static ARENA: Mutex<()> = Mutex::new(());
-
-struct Files(PathBuf, #[allow(dead_code, reason = "it is held")] MutexGuard<'static, ()>);
+/// Where a run writes.
+struct Files(PathBuf);
 
 impl Files {
     fn new(name: &str) -> Files {
-        let guard = ARENA.lock().unwrap_or_else(|e| e.into_inner());
         let directory = std::env::temp_dir().join(format!("compare-{name}-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
-        Files(directory, guard)
+        Files(directory)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -55,6 +54,7 @@ fn assert_nothing_is_left() {
 
 #[test]
 fn everybody_has_a_turn_and_is_told_of() {
+    let Some(_turn) = Turn::take("bench") else { return };
     let files = Files::new("turns");
     let words = "--contender kernel-vxlan,kernel-vxlan-rps,kernel-direct,cableway-tun,cableway-af_xdp \
                  --only udp60_encap_pps,tcp1_wire,rr_p50_poll --rounds 1 --seconds 1";
@@ -95,6 +95,7 @@ fn everybody_has_a_turn_and_is_told_of() {
 
 #[test]
 fn whoever_has_had_enough_has_what_there_was() {
+    let Some(_turn) = Turn::take("bench") else { return };
     let files = Files::new("enough");
     let log = files.path("log");
     let words = "--contender kernel-vxlan,kernel-direct --only rr_p50_adaptive --rounds 500";

@@ -4,12 +4,15 @@
 //! time, so that each test waits for its turn.
 #![allow(clippy::unwrap_used)]
 
+mod turn;
+
 use serde_json::Value;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use turn::Turn;
 
 /// The checks' names, which are promised.
 const CHECKS: [&str; 13] = [
@@ -32,27 +35,18 @@ const CHECKS: [&str; 13] = [
 const KERNEL: &str = "configs/lab/kernel-vxlan.toml";
 
 /// This test's turn to have the machine's lab; removes what the test leaves of it.
-struct Turn {
-    _unlocked_when_closed: File,
-}
+struct Lab(#[allow(dead_code, reason = "it is held")] Turn);
 
-impl Turn {
+impl Lab {
     /// None where labs cannot be.
-    fn take() -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
-            assert!(std::env::var_os("CI").is_none(), "labs are tested as root");
-            eprintln!("not tested: a lab needs root; `make test` asks sudo for it");
-            return None;
-        }
-        let path = std::env::temp_dir().join("cableway-lab-tests.lock");
-        let file = File::options().create(true).append(true).open(path).unwrap();
-        file.lock().unwrap();
+    fn take() -> Option<Lab> {
+        let turn = Turn::take("lab")?;
         cableway(&["lab", "down"]);
-        Some(Self { _unlocked_when_closed: file })
+        Some(Lab(turn))
     }
 }
 
-impl Drop for Turn {
+impl Drop for Lab {
     fn drop(&mut self) {
         cableway(&["lab", "down"]);
     }
@@ -141,7 +135,7 @@ macro_rules! demos {
     ($($test:ident: $args:expr, without $inapplicable:expr;)+) => {$(
         #[test]
         fn $test() {
-            let Some(_turn) = Turn::take() else { return };
+            let Some(_turn) = Lab::take() else { return };
             proven(stringify!($test), &$args, &$inapplicable);
         }
     )+};
@@ -163,7 +157,7 @@ demos! {
 
 #[test]
 fn a_lab_that_is_up_can_be_used_and_removed() {
-    let Some(_turn) = Turn::take() else { return };
+    let Some(_turn) = Lab::take() else { return };
     let guide = done(&["lab", "up", KERNEL]);
     assert!(guide.contains("lab exec a1 -- ping b1"), "{guide}");
     done(&["lab", "exec", "a1", "--", "ping", "-c1", "-W1", "b1"]);
@@ -188,7 +182,7 @@ fn a_lab_that_is_up_can_be_used_and_removed() {
 
 #[test]
 fn the_nodes_own_traffic_is_the_kernels() {
-    let Some(_turn) = Turn::take() else { return };
+    let Some(_turn) = Lab::take() else { return };
     done(&["lab", "up"]);
     done(&["lab", "exec", "a", "--", "ping", "-c3", "-i0.1", "-W1", "192.168.77.2"]);
     done(&["lab", "exec", "b", "--", "ping", "-c3", "-i0.1", "-W1", "fd00:77::1"]);
@@ -205,7 +199,7 @@ fn the_nodes_own_traffic_is_the_kernels() {
 
 #[test]
 fn what_a_crash_left_is_removed_by_the_next() {
-    let Some(_turn) = Turn::take() else { return };
+    let Some(_turn) = Lab::take() else { return };
     let mut demo = command(&["lab", "demo"]).stdout(Stdio::null()).spawn().unwrap();
     wait_for("a capture", || Path::new("/run/cableway-lab/outside.pcap").exists());
     demo.kill().unwrap();
@@ -219,7 +213,7 @@ fn what_a_crash_left_is_removed_by_the_next() {
 
 #[test]
 fn an_interrupted_demo_cleans_up() {
-    let Some(_turn) = Turn::take() else { return };
+    let Some(_turn) = Lab::take() else { return };
     for sign in ["/run/netns/cableway-b1", "/run/cableway-lab/outside.pcap"] {
         let demo = command(&["lab", "demo", KERNEL]).stderr(Stdio::piped()).spawn().unwrap();
         wait_for(sign, || Path::new(sign).exists());
@@ -234,7 +228,7 @@ fn an_interrupted_demo_cleans_up() {
 
 #[test]
 fn two_at_once_do_not_mix() {
-    let Some(_turn) = Turn::take() else { return };
+    let Some(_turn) = Lab::take() else { return };
     let mut demo = command(&["lab", "demo", KERNEL]).stdout(Stdio::null()).spawn().unwrap();
     wait_for("a pod", || namespace_exists("cableway-b2"));
     refused(&["lab", "up", KERNEL], 1, &["another `cableway lab` is at work"]);
@@ -244,7 +238,7 @@ fn two_at_once_do_not_mix() {
 
 #[test]
 fn a_stranger_with_our_name_is_left_alone() {
-    let Some(_turn) = Turn::take() else { return };
+    let Some(_turn) = Lab::take() else { return };
     let ip = |args: &[&str]| assert!(Command::new("ip").args(args).status().unwrap().success());
     ip(&["netns", "add", "cableway-b1"]);
     let words = ["cableway-b1", "not of a lab", "ip netns delete cableway-b1"];
