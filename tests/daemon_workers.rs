@@ -80,8 +80,7 @@ fn talk(nodes: &Nodes) {
             let arrived = flows::send(from, to, &format!("10.9.2.{}", j + 2), 8, 1000);
             println!("{} to {}: {arrived:?}", KINDS[i], KINDS[j]);
             assert_eq!((arrived.flows, arrived.late), (8, 0), "{arrived:?}");
-            // A worker without a core for a moment loses what its rings don't hold.
-            assert!(arrived.datagrams > 1000, "{arrived:?}");
+            assert!(arrived.datagrams > 4000, "{arrived:?}");
         }
     }
     std::thread::scope(|scope| {
