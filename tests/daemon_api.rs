@@ -7,29 +7,14 @@ mod daemon_support;
 use cableway::config::Config;
 use cableway::control::management::client::{self, Content};
 use cableway::control::management::{Done, RouteList};
-use cableway::control::report::{Drops, Ports};
+use cableway::control::report::Drops;
 use daemon_support::Space;
 use daemon_support::daemon::{Daemon, wait_for};
 use daemon_support::two::{Two, finish};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::process::Command;
 use std::time::Duration;
-
-fn ping(from: &Space, to: &str) -> bool {
-    let mut command = Command::new("ip");
-    command.args(["netns", "exec", &from.name, "ping", "-c", "1", "-W", "1", to]);
-    command.output().unwrap().status.success()
-}
-
-fn names(daemon: &Daemon) -> Vec<String> {
-    daemon.get::<Ports>("/v1/show/ports").ports.into_iter().map(|port| port.name).collect()
-}
-
-fn has_device(space: &Space) -> bool {
-    space.ip("-brief link").lines().any(|line| line.starts_with("eth0"))
-}
 
 #[test]
 fn pods_come_and_go_by_command_and_others_notice_nothing() {
@@ -47,14 +32,14 @@ fn pods_come_and_go_by_command_and_others_notice_nothing() {
             );
             a.must(&words);
             assert!(a.must(&words).contains("it is so already"));
-            wait_for("the new pod to reach another node's", || ping(pod, "10.9.2.2"));
+            wait_for("the new pod to reach another node's", || pod.pings("10.9.2.2"));
         }
-        assert_eq!(names(&a).len(), 5, "round {round}");
+        assert_eq!(a.ports().len(), 5, "round {round}");
         let dumped = a.must("dump");
         Config::parse(&dumped, "dump").unwrap();
         for (kind, pod) in &pods {
             a.must(&format!("del port {kind}"));
-            assert!(!has_device(pod), "the device of {kind} is gone when `del` is done");
+            assert!(!pod.has_device(), "the device of {kind} is gone when `del` is done");
         }
         assert_eq!(a.must("dump"), before);
         // All of it at once, and back.
@@ -63,10 +48,10 @@ fn pods_come_and_go_by_command_and_others_notice_nothing() {
         a.must(&format!("apply {}", a.file("dumped.toml").display()));
         assert_eq!(a.must("dump"), dumped);
         for (_, pod) in &pods {
-            wait_for("the pod that is back to reach another node's", || ping(pod, "10.9.2.2"));
+            wait_for("the pod that is back to reach another node's", || pod.pings("10.9.2.2"));
         }
         a.must(&format!("apply {}", a.file("before.toml").display()));
-        assert_eq!(names(&a), ["eth0", "a1"]);
+        assert_eq!(a.ports(), ["eth0", "a1"]);
         held.push(std::fs::read_dir(format!("/proc/{}/fd", a.pid())).unwrap().count());
     }
     assert!(held[2] <= held[0] + 2, "descriptors stay open: {held:?}");
@@ -79,23 +64,23 @@ fn pods_come_and_go_by_command_and_others_notice_nothing() {
 fn peers_routes_and_gateways_are_in_force_when_the_command_is_done() {
     let two = Two::new();
     let (mut a, mut b) = two.start("eth0", "192.168.70.1", "192.168.70.2");
-    wait_for("the nodes to know each other", || ping(&two.a1, "10.9.2.2"));
+    wait_for("the nodes to know each other", || two.a1.pings("10.9.2.2"));
     a.must("add route 10.9.2.2 --unreachable");
-    assert!(!ping(&two.a1, "10.9.2.2"));
+    assert!(!two.a1.pings("10.9.2.2"));
     a.must("add route 10.9.2.2 10.9.7.0/24 --peer b");
-    assert!(ping(&two.a1, "10.9.2.2"));
+    assert!(two.a1.pings("10.9.2.2"));
     let error = a.must_not("del peer b");
     assert!(error.contains("409") && error.contains("10.9.2.2/32, 10.9.7.0/24"), "{error}");
     a.must("del route 10.9.2.2 10.9.7.0/24");
     a.must("del peer b");
-    assert!(!ping(&two.a1, "10.9.2.2"));
+    assert!(!two.a1.pings("10.9.2.2"));
     a.must("add peer b --address 192.168.70.2 --tunnel vxlan --subnet 10.9.2.0/24");
-    wait_for("the peer that is back", || ping(&two.a1, "10.9.2.2"));
-    assert!(!ping(&two.a1, "10.9.1.77"));
+    wait_for("the peer that is back", || two.a1.pings("10.9.2.2"));
+    assert!(!two.a1.pings("10.9.1.77"));
     a.must("add gateway 10.9.1.77");
-    assert!(ping(&two.a1, "10.9.1.77"));
+    assert!(two.a1.pings("10.9.1.77"));
     let done: Done = serde_json::from_str(&a.must("del gateway 10.9.1.77 --json")).unwrap();
-    assert!(done.changed && !ping(&two.a1, "10.9.1.77"));
+    assert!(done.changed && !two.a1.pings("10.9.1.77"));
     finish([&mut a, &mut b]);
 }
 
@@ -135,7 +120,7 @@ fn what_can_not_be_is_refused_and_changes_nothing() {
         let error = a.must_not(&words);
         assert!(error.contains(said), "{words}: {error}");
         assert_eq!(a.must("dump"), before, "{words}");
-        assert!(!has_device(&pod), "{words}");
+        assert!(!pod.has_device(), "{words}");
     }
     // A port whose namespace is gone is no less a port: it can be looked at, and removed.
     let gone = Space::new("gone");
@@ -144,7 +129,7 @@ fn what_can_not_be_is_refused_and_changes_nothing() {
         gone.name
     ));
     drop(gone);
-    assert_eq!(names(&a), ["eth0", "a1", "g"]);
+    assert_eq!(a.ports(), ["eth0", "a1", "g"]);
     a.must("del port g");
     // One becomes another device, and the old one goes.
     let other = Space::new("other");
@@ -155,8 +140,8 @@ fn what_can_not_be_is_refused_and_changes_nothing() {
     let error = a.must_not(&add("tap", &pod));
     assert!(error.contains("delete that port first"), "{error}");
     a.must(&add("tap", &other));
-    assert!(!has_device(&pod));
-    wait_for("the other device's pod to reach another node's", || ping(&other, "10.9.2.2"));
+    assert!(!pod.has_device());
+    wait_for("the other device's pod to reach another node's", || other.pings("10.9.2.2"));
     a.must("del port k");
     let config = before.replace("mode = \"adaptive\"", "mode = \"poll\"");
     std::fs::write(a.file("other.toml"), config).unwrap();
@@ -229,7 +214,7 @@ fn clients_that_do_not_behave_do_no_harm() {
         .into();
     assert!(edits.into_iter().all(|edit| edit.join().unwrap()));
     assert!(count(&a) >= 100_000 - 1);
-    wait_for("pods to talk all the same", || ping(&two.a1, "10.9.2.2"));
+    wait_for("pods to talk all the same", || two.a1.pings("10.9.2.2"));
     drop((slow, silent));
     finish([&mut a, &mut b]);
 }

@@ -3,7 +3,6 @@
 
 mod daemon_support;
 
-use cableway::control::report::Ports;
 use daemon_support::Space;
 use daemon_support::daemon::{Daemon, wait_for};
 use daemon_support::stream::Stream;
@@ -11,23 +10,6 @@ use daemon_support::two::{Two, finish};
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::Command;
-
-fn reaches(from: &Space, to: &str) {
-    wait_for(&format!("{} to reach {to}", from.name), || {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &from.name, "ping", "-c", "1", "-W", "1", to]);
-        command.output().unwrap().status.success()
-    });
-}
-
-fn names(daemon: &Daemon) -> Vec<String> {
-    daemon.get::<Ports>("/v1/show/ports").ports.into_iter().map(|port| port.name).collect()
-}
-
-fn has_device(space: &Space) -> bool {
-    space.ip("-brief link").lines().any(|line| line.starts_with("eth0"))
-}
 
 fn journal(daemon: &Daemon) -> PathBuf {
     daemon.socket.with_extension("api")
@@ -88,10 +70,10 @@ fn it_outlives_sigkill_and_not_sigterm() {
         assert_eq!(a.must("dump"), before, "round {round}");
         let said = "go on: 3 ports, 2 peers, 1 gateway address, 1 route";
         assert!(a.log().contains(said), "{}", a.log());
-        assert!(!has_device(&gone));
+        assert!(!gone.has_device());
         for (_, pod) in &pods {
-            reaches(pod, "10.9.2.2");
-            reaches(pod, "10.9.1.77");
+            pod.reaches("10.9.2.2");
+            pod.reaches("10.9.1.77");
         }
     }
     // What changes in a later life does so, too.
@@ -101,14 +83,14 @@ fn it_outlives_sigkill_and_not_sigterm() {
     a.end("KILL");
     a.start(&two.a);
     assert_eq!(a.must("dump"), before);
-    assert!(!has_device(&pods[1].1));
+    assert!(!pods[1].1.has_device());
     stream.passes();
 
     finish([&mut a]);
     assert!(!journal(&a).exists());
     a.start(&two.a);
     assert_eq!(a.must("dump"), first);
-    assert!(pods.iter().all(|(_, pod)| !has_device(pod)));
+    assert!(pods.iter().all(|(_, pod)| !pod.has_device()));
     finish([&mut a, &mut b]);
 }
 
@@ -142,8 +124,8 @@ fn an_applied_file_outlives_sigkill_until_the_daemons_own_is_changed() {
     let dump = a.must("dump");
     assert!(dump.contains("10.55.0.0/16") && !dump.contains("10.56.0.0/16"), "{dump}");
     assert!(dump.contains("10.89.0.0/16"), "{dump}");
-    assert!(has_device(&other) && !has_device(&pod));
-    reaches(&other, "10.9.2.2");
+    assert!(other.has_device() && !pod.has_device());
+    other.reaches("10.9.2.2");
     // That is how it goes on.
     a.end("KILL");
     a.start(&two.a);
@@ -170,7 +152,7 @@ fn what_can_not_be_had_any_more_is_left_out() {
     stream.passes();
     a.end("KILL");
     drop(gone);
-    wait_for("the TUN device to go with its process", || !has_device(&taken));
+    wait_for("the TUN device to go with its process", || !taken.has_device());
     taken.ip("link add eth0 type bridge");
     // It leaves by a device that is no uplink.
     two.a.ip("route add 192.168.70.3/32 dev eth1");
@@ -190,7 +172,7 @@ fn what_can_not_be_had_any_more_is_left_out() {
     for said in ["port gone: ", "port taken: ", "routes by it: 2", "peer c: the kernel's route"] {
         assert!(log.contains(said), "{said}: {log}");
     }
-    assert_eq!(names(&a), ["eth0", "a1", "later", "pod"]);
+    assert_eq!(a.ports(), ["eth0", "a1", "later", "pod"]);
     let dump = a.must("dump");
     assert!(!dump.contains("10.77.") && !dump.contains("10.78.") && dump.contains("10.91.0.0/16"));
     assert!(taken.ip("-details link show eth0").contains("bridge"));
@@ -201,7 +183,7 @@ fn what_can_not_be_had_any_more_is_left_out() {
     wait_for("the new version", || a.log().matches("node a is ready").count() == 2);
     stream.passes();
     assert!(a.log().contains("port later: "), "{}", a.log());
-    assert_eq!(names(&a), ["eth0", "a1", "pod"]);
+    assert_eq!(a.ports(), ["eth0", "a1", "pod"]);
     let dump = a.must("dump");
     a.end("KILL");
     a.start(&two.a);

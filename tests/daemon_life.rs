@@ -23,10 +23,6 @@ fn device(pod: &Space) -> String {
     line.split(':').next().unwrap().to_owned()
 }
 
-fn has_device(pod: &Space) -> bool {
-    pod.ip("-oneline link").contains("eth0")
-}
-
 /// Somebody else's route by the pod's device.
 fn add_strangers_route(pod: &Space) {
     pod.ip("route add 10.77.0.0/16 dev eth0");
@@ -67,7 +63,7 @@ fn a_service_manager_is_told() {
     manager.hears("READY=1");
     assert!(manager.hears("STATUS=").contains("is in force"));
     manager.keeps(<[_]>::is_empty);
-    wait_for("the device to go", || !has_device(&two.a1));
+    wait_for("the device to go", || !two.a1.has_device());
     a.signal("TERM");
     manager.hears("STOPPING=1");
     finish([&mut a]);
@@ -126,7 +122,7 @@ fn after_sigkill_devices_that_were_kept_are_taken_up_again() {
     assert!(addresses.contains("10.9.1.3/24") && !addresses.contains("10.9.1.2/"), "{addresses}");
     finish([&mut a, &mut b]);
     drop(manager);
-    wait_for("the device to go with its last descriptor", || !has_device(&two.a1));
+    wait_for("the device to go with its last descriptor", || !two.a1.has_device());
 }
 
 #[test]
@@ -179,6 +175,6 @@ fn a_new_version_takes_over() {
     assert!(has_strangers_route(&two.a1));
     assert_eq!(a.must("dump"), state);
     finish([&mut a, &mut b]);
-    assert!(!has_device(&two.a1) && !a.socket.exists());
+    assert!(!two.a1.has_device() && !a.socket.exists());
     assert!(!two.a.ip("-details link show eth0").contains("xdp"));
 }

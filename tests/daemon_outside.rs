@@ -5,7 +5,7 @@
 mod daemon_support;
 
 use cableway::io::netns;
-use daemon_support::daemon::{Daemon, PATIENCE, wait_for};
+use daemon_support::daemon::{Daemon, PATIENCE};
 use daemon_support::stream::carry;
 use daemon_support::two::{Two, finish};
 use daemon_support::{Space, run};
@@ -98,14 +98,6 @@ routes = ["10.9.0.0/16", "fd00:9::/32"]
 
 const FORWARDING: [&str; 2] = ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"];
 
-fn reaches(from: &Space, to: &str) {
-    wait_for(&format!("{} to reach {to}", from.name), || {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &from.name, "ping", "-c", "1", "-W", "1", to]);
-        command.output().unwrap().status.success()
-    });
-}
-
 /// The source of a datagram from `from`, as it is seen at `address` in `to`.
 fn source(from: &Space, to: &Space, address: &str) -> IpAddr {
     let address: IpAddr = address.parse().unwrap();
@@ -144,17 +136,17 @@ fn the_node_and_its_pods_reach_each_other_and_the_outside() {
     let before = world.state();
     let (mut a, mut b) = world.start();
     for (own, remote) in [("10.9.1.2", "10.9.2.2"), ("fd00:9:1::2", "fd00:9:2::2")] {
-        reaches(&two.a, own);
-        reaches(&two.a, remote);
-        reaches(&two.b, own);
+        two.a.reaches(own);
+        two.a.reaches(remote);
+        two.b.reaches(own);
     }
     for (own, remote) in [("10.9.1.254", "10.9.2.254"), ("fd00:9:1::254", "fd00:9:2::254")] {
-        reaches(&two.a1, own);
-        reaches(&two.a1, remote);
-        reaches(&two.a, remote);
+        two.a1.reaches(own);
+        two.a1.reaches(remote);
+        two.a.reaches(remote);
     }
     for outside in ["198.51.100.1", "2001:db8::1"] {
-        reaches(&two.a1, outside);
+        two.a1.reaches(outside);
         carry(&two.a1, internet, outside, 300_000);
     }
     // Outside pods have the node's address, within the overlay their own.
@@ -190,8 +182,8 @@ fn what_a_killed_node_left_is_mended_by_the_next_one() {
     assert_ne!(world.state(), before, "settings, tables and devices outlive a daemon");
     a.start(&world.two.a);
     assert!(a.log().contains("undoing what a killed daemon left"), "{}", a.log());
-    reaches(&world.two.a1, "198.51.100.1");
-    reaches(&pod, "198.51.100.1");
+    world.two.a1.reaches("198.51.100.1");
+    pod.reaches("198.51.100.1");
     finish([&mut a]);
     assert_eq!(world.state(), before, "all is as it was");
     let nothing = cleanup(&world, &a);
@@ -214,7 +206,7 @@ fn pods_get_out_by_a_port_of_the_node_that_came_while_it_ran() {
     a.must("add route 0.0.0.0/0 ::/0 --port second");
     for life in 0..2 {
         for (outside, own) in [("198.51.100.1", "192.168.70.1"), ("2001:db8::1", "fd70::1")] {
-            reaches(&two.a1, outside);
+            two.a1.reaches(outside);
             assert_eq!(source(&two.a1, internet, outside), ip(own), "life {life}");
         }
         let out = two.a.exec("cat /sys/class/net/cableway1/statistics/rx_packets");
@@ -226,7 +218,7 @@ fn pods_get_out_by_a_port_of_the_node_that_came_while_it_ran() {
     }
     a.must("add route 0.0.0.0/0 ::/0 --port host");
     a.must("del port second");
-    reaches(&two.a1, "198.51.100.1");
+    two.a1.reaches("198.51.100.1");
     finish([&mut a]);
     assert_eq!(world.state(), before, "all is as it was");
 }

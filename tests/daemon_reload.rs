@@ -3,19 +3,12 @@
 
 mod daemon_support;
 
-use cableway::control::report::{Drops, Ports, Routes};
+use cableway::control::report::{Drops, Routes};
 use daemon_support::Space;
-use daemon_support::daemon::{Daemon, wait_for};
+use daemon_support::daemon::wait_for;
 use daemon_support::iperf::{self, Iperf};
 use daemon_support::two::{Two, finish};
-use std::process::Command;
 use std::time::Duration;
-
-fn ping(from: &Space, to: &str) -> bool {
-    let mut command = Command::new("ip");
-    command.args(["netns", "exec", &from.name, "ping", "-c", "1", "-W", "1", to]);
-    command.output().unwrap().status.success()
-}
 
 fn port(name: &str, kind: &str, netns: &Space, address: &str) -> String {
     let netns = &netns.name;
@@ -23,10 +16,6 @@ fn port(name: &str, kind: &str, netns: &Space, address: &str) -> String {
         "[[port]]\nname = \"{name}\"\nkind = \"{kind}\"\nnetns = \"{netns}\"\ndevice = \"eth0\"\n\
          addresses = [\"{address}\"]\n"
     )
-}
-
-fn names(daemon: &Daemon) -> Vec<String> {
-    daemon.get::<Ports>("/v1/show/ports").ports.into_iter().map(|port| port.name).collect()
 }
 
 #[test]
@@ -40,19 +29,19 @@ fn ports_peers_and_routes_come_and_go_and_others_notice_nothing() {
 
     let more = port("a2", "tun", &a2, "10.9.1.3/24") + &port("a3", "af_xdp", &a3, "10.9.1.4/32");
     assert!(a.reload(&format!("{first}{more}")), "{}", a.log());
-    assert_eq!(names(&a), ["eth0", "a1", "a2", "a3"]);
+    assert_eq!(a.ports(), ["eth0", "a1", "a2", "a3"]);
     for pod in [&a2, &a3] {
-        wait_for("a new pod to reach another node's", || ping(pod, "10.9.2.2"));
+        wait_for("a new pod to reach another node's", || pod.pings("10.9.2.2"));
     }
     // The same device with another address and MTU, the other one gone, and a route in its place.
     let other = port("a2", "tun", &a2, "10.9.1.5/24") + "mtu = 1300\n";
     let route = "[[route]]\nprefix = \"10.9.1.4/32\"\nvia = \"unreachable\"\n";
     assert!(a.reload(&format!("{first}{other}{route}")), "{}", a.log());
-    assert_eq!(names(&a), ["eth0", "a1", "a2"]);
+    assert_eq!(a.ports(), ["eth0", "a1", "a2"]);
     assert!(!a3.ip("-brief link").contains("eth0"), "the pod's device is gone");
     assert!(a2.ip("address show eth0").contains("10.9.1.5/24"));
     assert!(a2.ip("link show eth0").contains("mtu 1300"));
-    wait_for("the pod to reach another node's from its new address", || ping(&a2, "10.9.2.2"));
+    wait_for("the pod to reach another node's from its new address", || a2.pings("10.9.2.2"));
     let routes: Routes = a.get("/v1/show/routes");
     let kind = routes.routes.iter().find(|r| r.prefix.to_string() == "10.9.1.4/32").unwrap();
     assert_eq!(kind.kind, "unreachable");
@@ -61,10 +50,10 @@ fn ports_peers_and_routes_come_and_go_and_others_notice_nothing() {
     let netns = &a3.name;
     a.must(&format!("add port a9 --kind tun --netns {netns} --device eth0 --address 10.9.1.9/24"));
     assert!(a.reload(&format!("{first}{other}")), "{}", a.log());
-    assert_eq!(names(&a), ["eth0", "a1", "a2", "a9"]);
+    assert_eq!(a.ports(), ["eth0", "a1", "a2", "a9"]);
     assert!(!a.reload(&format!("{first}{}", port("a9", "tun", &a3, "10.9.1.10/24"))));
     assert!(a.log().contains("port `a9` came through the API"), "{}", a.log());
-    assert_eq!(names(&a), ["eth0", "a1", "a2", "a9"]);
+    assert_eq!(a.ports(), ["eth0", "a1", "a2", "a9"]);
     a.must("del port a9");
 
     // Another peer, and back to the beginning.
@@ -72,7 +61,7 @@ fn ports_peers_and_routes_come_and_go_and_others_notice_nothing() {
                 subnets = [\"10.9.3.0/24\"]\n";
     assert!(a.reload(&format!("{first}{peer}")), "{}", a.log());
     assert!(a.reload(&first), "{}", a.log());
-    assert_eq!(names(&a), ["eth0", "a1"]);
+    assert_eq!(a.ports(), ["eth0", "a1"]);
     assert_eq!(two.a1.ip("-details link show eth0"), before, "what did not change is not touched");
     assert_eq!(stream.finish(), 0, "datagrams lost through a port that did not change");
     finish([&mut a, &mut b]);
@@ -96,7 +85,7 @@ fn a_config_that_can_not_be_taken_leaves_everything_as_it_was() {
     for (config, words) in bad {
         assert!(!a.reload(&config), "{config}");
         assert!(a.log().contains(words), "{words}: {}", a.log());
-        assert_eq!(names(&a), ["eth0", "a1"]);
+        assert_eq!(a.ports(), ["eth0", "a1"]);
         assert!(!a2.ip("-brief link").contains("eth0"), "what was begun is undone");
     }
     assert!(a.reload(&first));

@@ -7,7 +7,6 @@ mod daemon_support;
 use cableway::control::report::{Conservation, Drops, Neighbours, Peers, Ports, Ready, Routes};
 use daemon_support::Space;
 use daemon_support::daemon::{Daemon, wait_for};
-use std::process::Command;
 
 /// Two nodes on one wire, `a` with two pods and `b` with one.
 struct Nodes {
@@ -80,12 +79,6 @@ addresses = ["10.9.{n}.{i}{length}", "fd00:9:{n}::{i}/128"]
     text
 }
 
-fn ping(from: &Space, to: &str) -> bool {
-    let mut command = Command::new("ip");
-    command.args(["netns", "exec", &from.name, "ping", "-c", "1", "-W", "1", to]);
-    command.output().unwrap().status.success()
-}
-
 fn devices(space: &Space) -> String {
     space.ip("-brief link").lines().filter_map(|line| line.split_whitespace().next()).collect()
 }
@@ -99,12 +92,12 @@ fn pods_of_two_nodes_talk_and_nothing_is_left() {
     a.start(&nodes.a);
     b.start(&nodes.b);
     for to in ["10.9.2.2", "fd00:9:2::2"] {
-        wait_for("a1 to reach b2", || ping(&nodes.a1, to));
-        wait_for("a2 to reach b2", || ping(&nodes.a2, to));
+        wait_for("a1 to reach b2", || nodes.a1.pings(to));
+        wait_for("a2 to reach b2", || nodes.a2.pings(to));
     }
-    wait_for("two pods of one node to talk", || ping(&nodes.a1, "10.9.1.3"));
-    wait_for("the gateway to answer", || ping(&nodes.a2, "169.254.1.1"));
-    assert!(ping(&nodes.a, "192.168.77.2"), "the nodes' own traffic is the kernel's");
+    wait_for("two pods of one node to talk", || nodes.a1.pings("10.9.1.3"));
+    wait_for("the gateway to answer", || nodes.a2.pings("169.254.1.1"));
+    assert!(nodes.a.pings("192.168.77.2"), "the nodes' own traffic is the kernel's");
 
     let ready: Ready = a.get("/v1/ready");
     assert_eq!((ready.ready, ready.node.as_str()), (true, "a"));
@@ -151,7 +144,7 @@ fn what_a_killed_daemon_left_is_replaced() {
     assert_ne!(devices(&nodes.a), before, "a veth pair outlives its daemon");
     assert!(a.socket.exists());
     a.start(&nodes.a);
-    wait_for("the gateway to answer", || ping(&nodes.a2, "169.254.1.1"));
+    wait_for("the gateway to answer", || nodes.a2.pings("169.254.1.1"));
     assert!(a.end("TERM").status.success());
     assert_eq!(devices(&nodes.a), before);
     assert!(a.log().contains("which a killed daemon left"), "{}", a.log());

@@ -2,7 +2,7 @@
 
 use super::Space;
 use cableway::control::management::client;
-use cableway::control::report::Ready;
+use cableway::control::report::{Ports, Ready};
 use serde::de::DeserializeOwned;
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -85,6 +85,11 @@ impl Daemon {
     /// Its answer to `path`.
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> T {
         client::get(&self.socket, path).expect("the daemon answers")
+    }
+
+    /// The names of its ports, uplinks first.
+    pub(crate) fn ports(&self) -> Vec<String> {
+        self.get::<Ports>("/v1/show/ports").ports.into_iter().map(|port| port.name).collect()
     }
 
     /// Its config, with `socket`.

@@ -56,6 +56,22 @@ impl Space {
         made.is_ok_and(|output| output.status.success())
     }
 
+    /// Whether one ping to an address is answered.
+    pub(crate) fn pings(&self, to: &str) -> bool {
+        let words = ["netns", "exec", &self.name, "ping", "-c", "1", "-W", "1", to];
+        Command::new("ip").args(words).output().expect("ip is there").status.success()
+    }
+
+    /// Waits until one is.
+    pub(crate) fn reaches(&self, to: &str) {
+        daemon::wait_for(&format!("{} to reach {to}", self.name), || self.pings(to));
+    }
+
+    /// Whether there is a pod's device, `eth0`.
+    pub(crate) fn has_device(&self) -> bool {
+        self.ip("-brief link").lines().any(|line| line.starts_with("eth0"))
+    }
+
     /// Its file.
     pub(crate) fn path(&self) -> PathBuf {
         netns::path(&self.name)
