@@ -8,8 +8,7 @@
 
 /* What to send. Src: `Job` in src/bench/traffic/live.rs. */
 struct job {
-	u64 start;	 /* CLOCK_MONOTONIC, ns */
-	u64 end;	 /* nothing is sent later, if paced */
+	u64 time;	 /* for how long, in ns, if paced */
 	u64 interval;	 /* between frames, in 1/65536 ns; 0: as fast as can be */
 	u32 device;	 /* index of the device to send from */
 	u32 flows;	 /* source ports */
@@ -19,7 +18,8 @@ struct job {
 /* How far it is. Src: `Progress`, likewise. */
 struct progress {
 	u64 sent;
-	u64 due; /* of the next frame after the start, in 1/65536 ns */
+	u64 start; /* of the pace: when it was run first; CLOCK_MONOTONIC, ns */
+	u64 due;   /* of the next frame after the start, in 1/65536 ns */
 	u64 flow;
 };
 
@@ -71,8 +71,10 @@ INLINE int send(struct xdp_md *ctx, const u32 length)
 		u64 now = bpf_ktime_get_ns();
 
 		/* To drop is to wait: it costs little and the frame comes back at once. */
-		scheduled = job->start + (progress->due >> 16);
-		if (now < scheduled || now >= job->end)
+		if (!progress->start)
+			progress->start = now;
+		scheduled = progress->start + (progress->due >> 16);
+		if (now < scheduled || now - progress->start >= job->time)
 			return XDP_DROP;
 		progress->due += job->interval;
 	}

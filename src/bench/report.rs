@@ -4,7 +4,7 @@
 //! `schema` counts up if that can't be kept. Rates and times are numbers in the unit that stands
 //! beside them.
 
-use super::machine::Machine;
+use super::machine::{Machine, Ticks};
 use super::pipeline::Figure;
 use super::stats::Spread;
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,8 @@ pub struct Report {
     /// What packets take in memory: `cableway bench pipeline`.
     #[serde(default)]
     pub pipeline: Vec<Figure>,
+    #[serde(skip)]
+    begun: Ticks,
 }
 
 /// Who was compared.
@@ -129,7 +131,25 @@ impl Report {
             lab: Vec::new(),
             lab_failures: Vec::new(),
             pipeline: Vec::new(),
+            begun: Ticks::now(),
         }
+    }
+
+    /// Of a run that has come to an end: its own, or that of the user's patience.
+    pub fn end(&mut self, complete: bool) {
+        self.complete = complete;
+        self.machine.stolen = Ticks::now().stolen_since(self.begun);
+    }
+
+    /// What a reader must not overlook, in sentences.
+    pub fn caveats(&self) -> Vec<String> {
+        let part = (!self.complete).then_some(
+            "Not all is here that was asked for: it was interrupted, or something failed.",
+        );
+        let debug = (!self.machine.is_release)
+            .then_some("Cableway was not optimised (a debug build): these figures say nothing.");
+        let own = part.into_iter().chain(debug).map(str::to_owned);
+        own.chain(self.machine.disturbances()).collect()
     }
 
     /// Writes it as JSON: whole or not at all.

@@ -4,6 +4,7 @@ mod compare;
 mod lab;
 mod pipeline;
 
+use crate::bench::report::Report;
 use std::process::ExitCode;
 
 /// Measure how fast it is
@@ -26,5 +27,12 @@ pub fn run(args: Args) -> ExitCode {
         Bench::Pipeline(pipeline) => pipeline.run(),
         Bench::Lab(lab) => lab.run(),
         Bench::Compare(compare) => compare.run(),
+    }
+}
+
+/// Says what must not be overlooked.
+fn warn(report: &Report) {
+    for caveat in report.caveats() {
+        eprintln!("cableway bench: {caveat}");
     }
 }

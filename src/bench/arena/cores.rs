@@ -14,10 +14,14 @@ pub struct Cores {
 }
 
 impl Cores {
-    /// The sender has the first core that we may use; routers have the others, or what there is.
+    /// The sender has the first core that we may use, each router one of the others. Where there are too
+    /// few, the node's router goes before the far node's, which then has the sender's.
     pub fn choose() -> Cores {
-        let allowed = allowed();
-        let of = |index: usize| allowed.get(index).or(allowed.last()).copied().unwrap_or(0);
+        Cores::among(&allowed())
+    }
+
+    fn among(allowed: &[usize]) -> Cores {
+        let of = |nth: usize| allowed.get(nth % allowed.len().max(1)).copied().unwrap_or(0);
         Cores { sender: of(0), routers: [of(1), of(2)] }
     }
 
@@ -29,9 +33,9 @@ impl Cores {
         if others == 0 { all } else { others }
     }
 
-    /// Whether a router's own thread shares the sender's core.
-    pub fn are_shared(&self) -> bool {
-        self.routers.contains(&self.sender)
+    /// Whether a router's own thread shares the sender's core, when the first so many routers are at work.
+    pub fn are_shared(&self, routers: usize) -> bool {
+        self.routers.iter().take(routers).any(|core| *core == self.sender)
     }
 }
 
@@ -48,4 +52,22 @@ pub(in crate::bench) fn pin(core: usize) {
     let mut set = CpuSet::new();
     set.set(core);
     let _ = sched_setaffinity(None, &set);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nodes_router_has_a_core_of_its_own_first() {
+        let cores = |allowed: &[usize]| {
+            let Cores { sender, routers } = Cores::among(allowed);
+            [sender, routers[0], routers[1]]
+        };
+        assert_eq!(cores(&[4, 5, 6, 7]), [4, 5, 6]);
+        assert_eq!(cores(&[4, 5]), [4, 5, 4]);
+        assert_eq!(cores(&[4]), [4, 4, 4]);
+        let two = Cores::among(&[4, 5]);
+        assert!(two.are_shared(2) && !two.are_shared(1));
+    }
 }

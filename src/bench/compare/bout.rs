@@ -19,9 +19,8 @@ use std::net::IpAddr;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-/// Bytes of the pods' small frames, and the UDP ports that they come from.
-const SMALL: usize = 60;
-const FLOWS: u32 = 64;
+/// What frames are counted of: small ones, of many flows.
+const SMALL: Kind = Kind { side: Side::Encap, size: 60, flows: 64, generator: Generator::Live };
 /// What must arrive as it was sent, in both directions.
 const HASHED: u64 = 10_000_000;
 /// The rate at which CPU time is compared: below what every contender can do.
@@ -109,10 +108,12 @@ impl<'a> Turns<'a> {
         let idle = if trial == Trial::Cpu { arena.idle()? } else { 0.0 };
         let field = Field::prepare(self.contender, &arena, mode, !needs_tunnel, idle)?;
         let value = match trial {
-            Trial::Encap => self.overload(&field, Side::Encap)?,
-            Trial::EncapGentle => self.gentle(&field)?,
-            Trial::Decap => self.overload(&field, Side::Decap)?,
-            Trial::Path => self.overload(&field, Side::Path)?,
+            Trial::Encap => self.overload(&field, SMALL)?,
+            Trial::EncapGentle => {
+                self.overload(&field, Kind { flows: 1, generator: Generator::Packet, ..SMALL })?
+            }
+            Trial::Decap => self.overload(&field, Kind { side: Side::Decap, ..SMALL })?,
+            Trial::Path => self.overload(&field, Kind { side: Side::Path, ..SMALL })?,
             Trial::Cpu => self.cpu(&field)?,
             Trial::Tcp { streams, .. } => self.tcp(streams)?,
             Trial::RoundTrips { mode } => {
@@ -126,24 +127,15 @@ impl<'a> Turns<'a> {
         Ok(Some(vec![value]))
     }
 
-    fn overload(&self, field: &Field<'_>, side: Side) -> Result<f64> {
-        let kind = Kind { side, size: SMALL, flows: FLOWS, generator: Generator::Live };
-        let traffic = field.traffic(&kind)?;
-        Ok(traffic.overload(self.times.warm_up, self.times.trial)?.delivered())
-    }
-
-    /// What arrives of one plain sender's.
-    fn gentle(&self, field: &Field<'_>) -> Result<f64> {
-        let kind = Kind { side: Side::Encap, size: SMALL, flows: 1, generator: Generator::Packet };
+    /// Packets a second that arrive of all that the sender can make.
+    fn overload(&self, field: &Field<'_>, kind: Kind) -> Result<f64> {
         let traffic = field.traffic(&kind)?;
         Ok(traffic.overload(self.times.warm_up, self.times.trial)?.delivered())
     }
 
     /// Nanoseconds of the machine for each packet.
     fn cpu(&self, field: &Field<'_>) -> Result<f64> {
-        let kind =
-            Kind { side: Side::Encap, size: SMALL, flows: FLOWS, generator: Generator::Live };
-        let traffic = field.traffic(&kind)?;
+        let traffic = field.traffic(&SMALL)?;
         let (_, cpu) = field.cost(|| {
             let flow = traffic.constant(CPU_RATE, self.times.trial)?;
             Ok(((), flow.arrived))

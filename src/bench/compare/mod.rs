@@ -37,7 +37,7 @@ pub enum Progress<'a> {
     Round(&'a str, usize),
 }
 
-/// Compares. What is known stands in `report` at any time, and is all there is when it ends early.
+/// Compares. What is known stands in `report`, also when it ends early.
 ///
 /// # Errors
 /// When there is no arena to be had, or the user asked to stop.
@@ -61,7 +61,8 @@ pub fn run(plan: &Plan, report: &mut Report, mut tell: impl FnMut(Progress<'_>))
         let (name, about) = (contender.name().to_owned(), contender.about().to_owned());
         report.contenders.push(report::Contender { name, about, modes, out });
     }
-    let done = plan.schedule.run(&mut entrants, report, &mut tell);
+    let done = plan.schedule.run(&mut entrants, &mut report.measured, &mut tell);
+    report.results = rows::rows(&report.measured);
     report.curves = entrants.iter().flat_map(Turns::curves).collect();
     drop(entrants);
     done.and(arena.into_inner().remove())

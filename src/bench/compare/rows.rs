@@ -80,7 +80,13 @@ pub enum Outcome {
 }
 
 impl Row {
-    /// What it comes to; of one or two pairs nothing does. A baseline that carries nothing at all is beaten by what carries something.
+    /// Whether its baseline is the kernel's tunnel.
+    pub fn is_against_kernel(&self) -> bool {
+        KERNEL.contains(&self.baseline.as_str())
+    }
+
+    /// What it comes to; of one or two pairs nothing does. A baseline that carries nothing at all is
+    /// beaten by what carries something.
     pub fn outcome(&self) -> Outcome {
         if self.pairs < ENOUGH {
             return Outcome::Open;

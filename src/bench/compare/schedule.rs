@@ -5,10 +5,9 @@
 //! meanwhile favours nobody.
 
 use super::Progress;
-use super::rows::rows;
 use super::trial::Trial;
 use crate::bench::Result;
-use crate::bench::report::{Measured, Report};
+use crate::bench::report::Measured;
 use crate::interrupt;
 
 /// A contender that is set up, and stands still when it is not its turn.
@@ -33,7 +32,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Carries it out. What was measured stands in `report` at any time; who fails has no value in that
+    /// Carries it out. What there is stands in `measured` at any time; who fails has no value in that
     /// round.
     ///
     /// # Errors
@@ -41,7 +40,7 @@ impl Schedule {
     pub fn run(
         &self,
         entrants: &mut [impl Entrant],
-        report: &mut Report,
+        measured: &mut Vec<Measured>,
         mut tell: impl FnMut(Progress<'_>),
     ) -> Result<()> {
         for (trial, ids) in &self.trials {
@@ -64,14 +63,12 @@ impl Schedule {
                     };
                     for (nth, id) in ids.iter().enumerate() {
                         let value = values.as_ref().and_then(|values| values.get(nth)).copied();
-                        note(&mut report.measured, id, entrant.name(), round, value);
+                        note(measured, id, entrant.name(), round, value);
                     }
                 }
-                report.results = rows(&report.measured);
                 tell(Progress::Round(ids[0], round + 1));
             }
         }
-        report.complete = true;
         Ok(())
     }
 }
@@ -92,6 +89,7 @@ fn note(all: &mut Vec<Measured>, id: &str, contender: &str, round: usize, value:
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::rows::rows;
     use super::super::trial::TRIALS;
     use super::*;
     use crate::lab::shell;
@@ -119,24 +117,25 @@ mod tests {
         }
     }
 
-    fn run(rounds: usize, until: usize) -> (Report, Vec<&'static str>, Result<()>) {
+    fn run(rounds: usize, until: usize) -> (Vec<Measured>, Vec<&'static str>, Result<()>) {
         let turns = RefCell::new(Vec::new());
-        let mut report = Report::begin();
+        let mut measured = Vec::new();
         let fake = |name, value| Fake { name, value, turns: &turns, until };
         let mut entrants = [fake("kernel-vxlan", 2.0), fake("cableway-tun", 3.0)];
         let schedule = Schedule { trials: TRIALS.to_vec(), rounds };
-        let result = schedule.run(&mut entrants, &mut report, |_| {});
-        (report, turns.into_inner(), result)
+        let result = schedule.run(&mut entrants, &mut measured, |_| {});
+        (measured, turns.into_inner(), result)
     }
 
     #[test]
     fn everybody_has_a_turn_and_the_order_turns_round() {
-        let (report, turns, result) = run(3, usize::MAX);
-        assert!(result.is_ok() && report.complete);
+        let (measured, turns, result) = run(3, usize::MAX);
+        assert!(result.is_ok());
         let (a, b) = ("kernel-vxlan", "cableway-tun");
         assert_eq!(turns[..6], [a, b, b, a, a, b]);
         assert_eq!(turns.len(), 6 * TRIALS.len());
-        let row = |id: &str| report.results.iter().find(|row| row.id == id);
+        let rows = rows(&measured);
+        let row = |id: &str| rows.iter().find(|row| row.id == id);
         assert_eq!(row("tcp1_super").unwrap().ratio.unwrap().median, 1.5);
         assert_eq!(row("rr_p99_poll").unwrap().pairs, 3);
         assert_eq!(row("udp60_path_pps"), None, "who can't is not compared");
@@ -144,10 +143,9 @@ mod tests {
 
     #[test]
     fn what_was_measured_before_the_end_is_kept() {
-        let (report, _, result) = run(3, 5);
+        let (measured, _, result) = run(3, 5);
         assert!(result.unwrap_err().is_interrupt());
-        assert!(!report.complete);
-        assert_eq!(report.results[0].pairs, 2);
-        assert_eq!(report.measured[0].values.len(), 3, "one of an unfinished round");
+        assert_eq!(rows(&measured)[0].pairs, 2);
+        assert_eq!(measured[0].values.len(), 3, "one of an unfinished round");
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 const FIRST: (f64, Duration) = (10e3, Duration::from_millis(50));
 /// How often the way may be found closed: neighbours must be resolved at first.
 const ATTEMPTS: usize = 20;
+
 /// The routers of one contender, at work in an arena; they go when it is dropped.
 #[derive(Debug)]
 pub struct Field<'a> {
@@ -72,6 +73,11 @@ impl<'a> Field<'a> {
     /// Which core does what.
     pub fn cores(&self) -> &Cores {
         &self.arena.cores
+    }
+
+    /// Whether a router's own thread shares its core with the sender.
+    pub fn shares_core(&self) -> bool {
+        self.cores().are_shared(self.routers.len())
     }
 
     /// How many cores the machine was busy with before the routers were started.

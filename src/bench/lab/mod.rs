@@ -235,10 +235,7 @@ fn notes(
                 .into(),
         );
     }
-    if kind.side == Side::Path && field.cores().routers[0] == field.cores().routers[1] {
-        notes.push("both routers' own threads share a core".into());
-    }
-    if field.cores().are_shared() {
+    if field.shares_core() {
         notes.push("a router's own thread shares its core with the sender".into());
     }
     if field.idle() > BUSY {

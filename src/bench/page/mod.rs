@@ -30,12 +30,7 @@ pub fn render(report: &Report) -> String {
                 header {
                     h1 { "Cableway compared" }
                     p.lead { (lead(report)) }
-                    @if !report.complete {
-                        p.note { "This run was interrupted: not all is here that was asked for." }
-                    }
-                    @if !report.machine.is_release {
-                        p.note { "Cableway was not optimised (a debug build): these figures say nothing." }
-                    }
+                    @for caveat in report.caveats() { p.note { (caveat) } }
                 }
                 main {
                     (overview(report))
@@ -76,14 +71,14 @@ fn ours(report: &Report) -> Vec<&str> {
 }
 
 fn against_kernel(report: &Report) -> impl Iterator<Item = &Row> {
-    report.results.iter().filter(|row| KERNEL.contains(&row.baseline.as_str()))
+    report.results.iter().filter(|row| row.is_against_kernel())
 }
 
 /// Ours against the kernel and the other one, a measure a line.
 fn overview(report: &Report) -> Markup {
     let ours = ours(report);
     let is_against = |row: &Row, kernel| match kernel {
-        true => KERNEL.contains(&row.baseline.as_str()),
+        true => row.is_against_kernel(),
         false => row.baseline == OTHER,
     };
     let cell = |measure: &Measure, name: &str, kernel: bool| {
@@ -224,7 +219,16 @@ fn contenders(report: &Report) -> Markup {
 
 fn method(report: &Report) -> Markup {
     let Machine {
-        processor, cores, is_virtual, memory, kernel, mitigations, load, cableway, ..
+        processor,
+        cores,
+        is_virtual,
+        memory,
+        kernel,
+        mitigations,
+        load,
+        stolen,
+        cableway,
+        ..
     } = &report.machine;
     html! {
         section {
@@ -238,6 +242,7 @@ fn method(report: &Report) -> Markup {
                     ", " (memory >> 30) " GiB" }
                 dt { "Kernel" } dd { (kernel) @if !mitigations.is_empty() { ", mitigations=" (mitigations) } }
                 dt { "Load before" } dd { (load) }
+                dt { "Stolen meanwhile" } dd { (format!("{:.1} %", stolen * 100.0)) }
                 dt { "Cableway" } dd { (cableway) }
                 dt { "To repeat it" } dd { code { (report.command.join(" ")) } }
                 dt { "Quickly, from a clone" } dd { code { "make compare" } }
@@ -313,14 +318,13 @@ mod tests {
                 .map(|p: f64| [p, (i + 1) as f64 * 8.0 / (101.0 - p).powf(0.3)])
                 .to_vec(),
         };
-        Report {
-            complete: true,
-            contenders: names.iter().map(about).collect(),
-            curves: names.iter().enumerate().map(curve).collect(),
-            results: rows(&measured),
-            measured,
-            ..Report::begin()
-        }
+        let mut report = Report::begin();
+        report.contenders = names.iter().map(about).collect();
+        report.curves = names.iter().enumerate().map(curve).collect();
+        report.results = rows(&measured);
+        report.measured = measured;
+        report.end(true);
+        report
     }
 
     #[test]
@@ -341,7 +345,7 @@ mod tests {
     #[test]
     fn an_empty_report_is_a_page_too() {
         let page = render(&Report::begin());
-        assert!(page.contains("interrupted") && page.contains("Nothing of ours"));
+        assert!(page.contains("Not all is here") && page.contains("Nothing of ours"));
     }
 
     #[test]

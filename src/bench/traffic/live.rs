@@ -20,8 +20,8 @@ use aya::maps::{Array, MapData};
 use aya::programs::{TestRun, TestRunAttrs, TestRunOptions, Xdp};
 use aya::{Ebpf, include_bytes_aligned};
 use rustix::time::{ClockId, clock_gettime};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use sys::Waker;
 
 static SENDER: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sender.o"));
@@ -31,24 +31,25 @@ const BATCH: u32 = 64;
 /// Runs of the program in a call: more than it is given time for.
 const RUNS: u32 = 1 << 31;
 
-/// `struct job` of bpf/sender.bpf.c: start, end, interval, device and flows, headers.
-type Job = [u64; 16];
-/// `struct progress`, likewise: sent, due, flow.
-type Progress = [u64; 3];
+/// `struct job` of bpf/sender.bpf.c: time, interval, device and flows, headers.
+type Job = [u64; 15];
+/// `struct progress`, likewise: sent, start, due, flow.
+type Progress = [u64; 4];
 
 /// A sender of live frames, from one device.
 pub struct Live {
     ebpf: Ebpf,
     name: &'static str,
     jobs: Mutex<Array<MapData, Job>>,
-    progress: Array<MapData, Progress>,
+    progress: Mutex<Array<MapData, Progress>>,
     netns: String,
     device: u32,
     core: usize,
     frame: Frame,
     flows: u32,
     waker: Waker,
-    end: AtomicU64,
+    /// Of a constant pace, in nanoseconds.
+    time: AtomicU64,
 }
 
 impl std::fmt::Debug for Live {
@@ -71,11 +72,11 @@ impl Live {
         let mut ebpf = program::load("the sender", SENDER)?;
         program::program(&mut ebpf, name)?;
         let jobs = Mutex::new(program::map(&mut ebpf, "jobs", Array::try_from));
-        let progress = program::map(&mut ebpf, "progresses", Array::try_from);
+        let progress = Mutex::new(program::map(&mut ebpf, "progresses", Array::try_from));
         let (netns, core) = ((*netns).to_owned(), cores.sender);
         let waker = Waker::new().map_err(|e| Error::io("catch a signal", e))?;
-        let (device, end) = (index, AtomicU64::new(0));
-        Ok(Live { ebpf, name, jobs, progress, netns, device, core, frame, flows, waker, end })
+        let (device, time) = (index, AtomicU64::new(0));
+        Ok(Live { ebpf, name, jobs, progress, netns, device, core, frame, flows, waker, time })
     }
 
     /// Frames sent since it was opened.
@@ -86,16 +87,15 @@ impl Live {
         Ok(self.progress()?[0])
     }
 
-    /// Sends until it is [woken](Self::wake) and `stop` says so; a constant pace's frames come to an end
-    /// before. Takes the calling thread's namespace and core: give it one of its own.
+    /// Sends what it was [told to](Self::prepare) until it is [woken](Self::wake) and `stop` says so; a
+    /// constant pace's frames come to an end before. Takes the calling thread's namespace and core: give it one of its own.
     ///
     /// # Errors
     /// When the kernel does not send.
-    pub(super) fn send(&self, pace: Pace, stop: &AtomicBool) -> Result<()> {
+    pub(super) fn send(&self, stop: &AtomicBool) -> Result<()> {
         let path = names::path(&self.netns);
         netns::within(Some(&path), || {
             pin(self.core);
-            self.set(pace)?;
             let _at_work = self.waker.here();
             while !stop.load(Ordering::Relaxed) {
                 self.call()?;
@@ -109,43 +109,44 @@ impl Live {
         self.waker.wake();
     }
 
-    /// Forgets the end of what it sent before.
-    pub(super) fn prepare(&self) {
-        self.end.store(0, Ordering::Relaxed);
+    /// Whether all frames of a constant pace are sent, or their time is over. On a busy machine it takes
+    /// a while to begin.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub(super) fn is_over(&self) -> Result<bool> {
+        let [_, start, ..] = self.progress()?;
+        Ok(start != 0 && now() >= start + self.time.load(Ordering::Relaxed))
     }
 
-    /// Whether all frames of a constant pace are sent, or their time is over.
-    pub(super) fn is_over(&self) -> bool {
-        let end = self.end.load(Ordering::Relaxed);
-        end != 0 && now() >= end
-    }
-
-    /// Tells the program what to do, from now on.
-    fn set(&self, pace: Pace) -> Result<()> {
-        let now = now();
-        // What is due when it counts on from where the job before ended.
-        let start = now - (self.progress()?[1] >> 16);
-        let (end, interval) = match pace {
-            Pace::Flat => (u64::MAX, 0),
+    /// Tells the program what to do when it is run next.
+    ///
+    /// # Errors
+    /// When the kernel does not take it.
+    pub(super) fn prepare(&self, pace: Pace) -> Result<()> {
+        let (time, interval) = match pace {
+            Pace::Flat => (0, 0),
             Pace::Constant { rate, time } => {
-                (now + time.as_nanos() as u64, ((65536e9 / rate) as u64).max(1))
+                (time.as_nanos() as u64, ((65536e9 / rate) as u64).max(1))
             }
         };
-        self.end.store(end, Ordering::Relaxed);
+        self.time.store(time, Ordering::Relaxed);
         let mut job = Job::default();
-        job[..3].copy_from_slice(&[start, end, interval]);
+        job[..2].copy_from_slice(&[time, interval]);
         let mut pair = [0; 8];
         pair[..4].copy_from_slice(&self.device.to_ne_bytes());
         pair[4..].copy_from_slice(&self.flows.max(1).to_ne_bytes());
-        job[3] = u64::from_ne_bytes(pair);
+        job[2] = u64::from_ne_bytes(pair);
         let headers = self.frame.bytes[..self.frame.stamp].chunks(8);
-        for (word, bytes) in job[4..].iter_mut().zip(headers) {
+        for (word, bytes) in job[3..].iter_mut().zip(headers) {
             let mut whole = [0; 8];
             whole[..bytes.len()].copy_from_slice(bytes);
             *word = u64::from_ne_bytes(whole);
         }
         let failed = |error| Error::program("tell the sender what to do", error);
-        self.jobs.lock().unwrap_or_else(|e| e.into_inner()).set(0, job, 0).map_err(failed)
+        lock(&self.jobs).set(0, job, 0).map_err(failed)?;
+        let [sent, _, _, flow] = self.progress()?;
+        lock(&self.progress).set(0, [sent, 0, 0, flow], 0).map_err(failed)
     }
 
     /// Runs the program until a signal comes.
@@ -176,8 +177,12 @@ impl Live {
 
     fn progress(&self) -> Result<Progress> {
         let failed = |error| Error::program("ask the sender how far it is", error);
-        self.progress.get(&0, 0).map_err(failed)
+        lock(&self.progress).get(&0, 0).map_err(failed)
     }
+}
+
+fn lock<T>(map: &Mutex<T>) -> MutexGuard<'_, T> {
+    map.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The time that the program stamps frames with.

@@ -198,7 +198,7 @@ impl Traffic {
         let (_, sent, counts) = self.look()?;
         self.while_sending(Pace::Constant { rate, time }, |has_ended| {
             sleep(time)?;
-            while !self.sender.is_over() && !has_ended() {
+            while !self.sender.is_over()? && !has_ended() {
                 sleep(LOOK)?;
             }
             Ok(())
@@ -238,7 +238,7 @@ impl Traffic {
         job: impl FnOnce(&dyn Fn() -> bool) -> Result<T>,
     ) -> Result<T> {
         let stop = AtomicBool::new(false);
-        self.sender.prepare();
+        self.sender.prepare(pace)?;
         thread::scope(|scope| {
             let sender = scope.spawn(|| self.sender.send(pace, &stop));
             let done = job(&|| sender.is_finished());
@@ -261,19 +261,22 @@ impl Sender {
         }
     }
 
-    /// What it says next is about what it sends next.
-    fn prepare(&self) {
+    /// Has it ready to send at this pace; what it says next is about that.
+    fn prepare(&self, pace: Pace) -> Result<()> {
         match self {
-            Sender::Live(sender) => sender.prepare(),
-            Sender::Packet(sender) => sender.prepare(),
+            Sender::Live(sender) => sender.prepare(pace),
+            Sender::Packet(sender) => {
+                sender.prepare();
+                Ok(())
+            }
         }
     }
 
     /// Whether a constant pace's time is over.
-    fn is_over(&self) -> bool {
+    fn is_over(&self) -> Result<bool> {
         match self {
             Sender::Live(sender) => sender.is_over(),
-            Sender::Packet(sender) => sender.is_over(),
+            Sender::Packet(sender) => Ok(sender.is_over()),
         }
     }
 
@@ -288,7 +291,7 @@ impl Sender {
 
     fn send(&self, pace: Pace, stop: &AtomicBool) -> Result<()> {
         match self {
-            Sender::Live(sender) => sender.send(pace, stop),
+            Sender::Live(sender) => sender.send(stop),
             Sender::Packet(sender) => sender.send(pace, stop),
         }
     }

@@ -4,7 +4,7 @@ use crate::bench::compare::measure::MEASURES;
 use crate::bench::compare::rows::Outcome;
 use crate::bench::compare::schedule::Schedule;
 use crate::bench::compare::{self, Plan, Progress, Times, trial};
-use crate::bench::contender::{self, Contender};
+use crate::bench::contender;
 use crate::bench::page;
 use crate::bench::report::{self, Report, Row};
 use clap::builder::PossibleValuesParser;
@@ -47,7 +47,9 @@ impl Compare {
         let mut report = Report::begin();
         let plan = self.plan();
         let done = compare::run(&plan, &mut report, |progress| tell(&plan, progress));
+        report.end(done.is_ok());
         println!("{}", table(&report));
+        super::warn(&report);
         let done = done.map_err(|error| error.to_string());
         let written = self.write(&report).map_err(|error| error.to_string());
         let errors: Vec<_> = [done, written].into_iter().filter_map(Result::err).collect();
@@ -71,15 +73,12 @@ impl Compare {
         let is_wanted = |name: &str, wanted: &[String]| {
             wanted.is_empty() || wanted.iter().any(|one| one == name)
         };
-        let contenders: Vec<&dyn Contender> = contender::ALL.to_vec();
+        let contenders = contender::ALL.iter().copied();
         let ids = MEASURES.iter().map(|measure| measure.id);
         let ids = ids.filter(|id| is_wanted(id, &self.only)).collect();
         let (rounds, seconds) = if self.quick { (3, 1) } else { (10, 2) };
         Plan {
-            contenders: contenders
-                .into_iter()
-                .filter(|one| is_wanted(one.name(), &self.contender))
-                .collect(),
+            contenders: contenders.filter(|one| is_wanted(one.name(), &self.contender)).collect(),
             schedule: Schedule {
                 trials: trial::for_measures(&ids),
                 rounds: self.rounds.map_or(rounds, usize::from),

@@ -74,9 +74,6 @@ pub(super) struct Lab {
 impl Lab {
     pub(super) fn run(self) -> ExitCode {
         let mut report = Report::begin();
-        if !report.machine.is_release {
-            eprintln!("this is not an optimised build; its figures say little");
-        }
         // Now, so that a file that can't be written is told before anything is measured; and after each
         // case, so that nothing is lost by whatever ends us.
         let write =
@@ -102,7 +99,8 @@ impl Lab {
             }
         });
         table.clear();
-        report.complete = done.is_ok() && report.lab_failures.is_empty();
+        report.end(done.is_ok() && report.lab_failures.is_empty());
+        super::warn(&report);
         let written = write(&report);
         let errors = [done.err().map(|e| e.to_string()), written.err().map(|e| e.to_string())];
         for error in errors.iter().flatten() {

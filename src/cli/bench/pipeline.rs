@@ -100,9 +100,6 @@ impl Pipeline {
     fn measure(&self, cases: Vec<Case>) -> Result<(), String> {
         interrupt::catch().map_err(|error| format!("signals cannot be caught: {error}"))?;
         let mut report = Report::begin();
-        if !report.machine.is_release {
-            eprintln!("{DEBUG_BUILD}");
-        }
         let time = if self.quick { 10.min(self.time) } else { self.time };
         let count = cases.len();
         let plan = Plan { cases, cores: self.cores, duration: Duration::from_millis(time) };
@@ -110,9 +107,10 @@ impl Pipeline {
             report.pipeline.push(figure);
             progress(&report.pipeline, count);
         });
-        report.complete = matches!(outcome, Ok(true));
+        report.end(matches!(outcome, Ok(true)));
         // Also what was measured before it failed.
         print(&report);
+        super::warn(&report);
         if let Some(path) = &self.json {
             report.write_json(path).map_err(|error| error.to_string())?;
         }
@@ -139,7 +137,7 @@ fn print(report: &Report) {
     if figures.is_empty() {
         return;
     }
-    let build = if machine.is_release { "release build" } else { DEBUG_BUILD };
+    let build = if machine.is_release { "release build" } else { "debug build" };
     let kind = if machine.is_virtual { "virtual machine" } else { "machine" };
     println!(
         "{} ({kind}, {} cores, load {:.1}), Linux {}; {build}\n\n{}\n\n{}\n\n{}",
@@ -155,7 +153,3 @@ fn print(report: &Report) {
         println!("\n{}", table::cores(figures));
     }
 }
-
-/// What must not be overlooked.
-const DEBUG_BUILD: &str =
-    "THIS IS NO RELEASE BUILD: its figures say nothing about Cableway's speed";
