@@ -7,13 +7,23 @@ CARGO ?= cargo
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 CABLEWAY := target/release/cableway
 
-.PHONY: demo test check soak loom bench compare setup
+.PHONY: demo matrix test check soak loom bench compare setup
 
 # Two nodes, each a daemon of ours, and what was measured between their pods.
 demo: setup
 	$(CARGO) build --release --bin cableway
 	$(ROOT) $(CABLEWAY) lab demo --io tun; tun=$$?; \
 	$(ROOT) $(CABLEWAY) lab demo --io af_xdp && exit $$tun
+
+# The same with every tunnel, over both families, with TUN and AF_XDP pods: what failed is said at the end.
+matrix: setup
+	$(CARGO) build --release --bin cableway
+	@failed=; \
+	for encap in vxlan ipip udp direct; do for underlay in v4 v6; do for io in tun af_xdp; do \
+		how="--encap $$encap --underlay $$underlay --io $$io"; \
+		$(ROOT) $(CABLEWAY) lab demo $$how || failed="$$failed\n  $$how"; \
+	done; done; done; \
+	if [ -n "$$failed" ]; then printf "failed:$$failed\n" >&2; exit 1; fi
 
 # Everything that can fail: tests, as root those in namespaces too, each bench once, fuzz targets.
 test: setup check loom

@@ -113,8 +113,8 @@ fn tunnels(c: &mut Criterion) {
             c.bench_function(&format!("pop/{kind}/{case}"), |b| {
                 b.iter(|| {
                     let outer = black_box(&outer[..]);
-                    let payload = behind_outer(tunnel.steer(), outer);
-                    let popped = black_box(&tunnel).pop(payload).expect("the tunnel's own");
+                    let (by, payload) = behind_outer(outer);
+                    let popped = black_box(&tunnel).pop(by, payload).expect("the tunnel's own");
                     let rest = &payload[popped.header_len..];
                     let packet = match popped.strip {
                         Strip::Ethernet => ethernet::View::new(rest).expect("a frame").payload(),
@@ -127,16 +127,26 @@ fn tunnels(c: &mut Criterion) {
     }
 }
 
-/// What the tunnel is asked about: the bytes behind the outer headers.
+/// What the tunnel is asked about: the bytes behind the outer headers, and by what they came.
 #[inline]
-fn behind_outer(steer: Steer, outer: &[u8]) -> &[u8] {
-    let payload = match Family::of_packet(outer).expect("an IP packet") {
-        Family::V4 => ipv4::View::new(outer).expect("an IPv4 packet").payload(),
-        Family::V6 => ipv6::View::new(outer).expect("an IPv6 packet").payload(),
+fn behind_outer(outer: &[u8]) -> (Steer, &[u8]) {
+    let (protocol, payload) = match Family::of_packet(outer).expect("an IP packet") {
+        Family::V4 => {
+            let ip = ipv4::View::new(outer).expect("an IPv4 packet");
+            (ip.protocol(), ip.payload())
+        }
+        Family::V6 => {
+            let ip = ipv6::View::new(outer).expect("an IPv6 packet");
+            let upper = ip.upper_layer().expect("few extension headers");
+            (upper.protocol, &outer[upper.offset..])
+        }
     };
-    match steer {
-        Steer::Udp(_) => udp::View::new(payload).expect("a datagram").payload(),
-        Steer::Protocol(_) => payload,
+    match protocol {
+        protocol::UDP => {
+            let udp = udp::View::new(payload).expect("a datagram");
+            (Steer::Udp(udp.dst_port()), udp.payload())
+        }
+        _ => (Steer::Protocol(protocol), payload),
     }
 }
 

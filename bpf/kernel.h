@@ -33,8 +33,10 @@ enum {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_LPM_TRIE = 11,
 	BPF_MAP_TYPE_XSKMAP = 17,
 };
+enum { BPF_F_NO_PREALLOC = 1 };
 #define NUMBER(name, value) int (*name)[value]
 #define TYPE(name, what) typeof(what) *name
 

@@ -1,6 +1,7 @@
-/* An uplink: takes the packets that the tunnels asked for and leaves all others to the kernel, among
- * them ARP, ssh, and everything that we would have to guess about: VLAN tags, IPv4 options, fragments
- * (the kernel reassembles them and hands them to the tunnel's socket).
+/* An uplink: takes the packets that the tunnels asked for, and those to pods that peers may send without
+ * a tunnel; leaves all others to the kernel, among them ARP, ssh, and everything that we would have to guess
+ * about: VLAN tags, and of tunnels' packets those with IPv4 options and fragments (the kernel
+ * reassembles them and hands them to the tunnel's socket).
  */
 #include "headers.h"
 #include "socket.h"
@@ -37,17 +38,41 @@ struct {
 	TYPE(value, u8);
 } matches SEC(".maps");
 
-/* Looks for what starts at `l4` in the table. */
-INLINE int decide(struct xdp_md *ctx, struct match *match, const void *l4)
+/* Where pods are, if packets may come to them without a tunnel. Src: `Prefix` in
+ * src/io/af_xdp/program.rs.
+ */
+struct prefix {
+	u32 length;	/* in bits; of IPv4 96 more */
+	u32 address[4]; /* as above */
+};
+
+struct {
+	NUMBER(type, BPF_MAP_TYPE_LPM_TRIE);
+	NUMBER(max_entries, 65536);
+	NUMBER(map_flags, BPF_F_NO_PREALLOC);
+	TYPE(key, struct prefix);
+	TYPE(value, u8);
+} prefixes SEC(".maps");
+
+/* Whether what starts at `l4` is in the table. */
+INLINE int is_tunnels(const struct xdp_md *ctx, struct match *match, const void *l4)
 {
 	const struct udp *udp = l4;
 
 	if (match->protocol == UDP) {
 		if ((void *)(udp + 1) > (void *)(long)ctx->data_end)
-			return XDP_PASS;
+			return 0;
 		match->port = udp->destination;
 	}
-	return bpf_map_lookup_elem(&matches, match) ? to_socket(ctx) : XDP_PASS;
+	return bpf_map_lookup_elem(&matches, match) != 0;
+}
+
+INLINE int is_pods(const struct match *match)
+{
+	struct prefix prefix = {.length = 128};
+
+	__builtin_memcpy(prefix.address, match->address, sizeof(prefix.address));
+	return bpf_map_lookup_elem(&prefixes, &prefix) != 0;
 }
 
 INLINE int ipv4(struct xdp_md *ctx, const struct ipv4 *ip)
@@ -56,14 +81,13 @@ INLINE int ipv4(struct xdp_md *ctx, const struct ipv4 *ip)
 
 	if ((void *)(ip + 1) > (void *)(long)ctx->data_end)
 		return XDP_PASS;
-	if (ip->version_ihl != IPV4_WITHOUT_OPTIONS)
-		return XDP_PASS;
-	if (ip->fragment & be16(MORE_FRAGMENTS_OR_OFFSET))
-		return XDP_PASS;
 	((u16 *)match.address)[5] = 0xffff;
 	match.address[3] = ip->destination;
 	match.protocol = ip->protocol;
-	return decide(ctx, &match, ip + 1);
+	if (ip->version_ihl == IPV4_WITHOUT_OPTIONS &&
+	    !(ip->fragment & be16(MORE_FRAGMENTS_OR_OFFSET)) && is_tunnels(ctx, &match, ip + 1))
+		return to_socket(ctx);
+	return is_pods(&match) ? to_socket(ctx) : XDP_PASS;
 }
 
 INLINE int ipv6(struct xdp_md *ctx, const struct ipv6 *ip)
@@ -84,11 +108,13 @@ INLINE int ipv6(struct xdp_md *ctx, const struct ipv6 *ip)
 		    match.protocol != DESTINATION)
 			break;
 		if ((void *)(extension + 1) > end)
-			return XDP_PASS;
+			break;
 		match.protocol = extension->next;
 		next += 8 + 8 * extension->words;
 	}
-	return decide(ctx, &match, next);
+	if (is_tunnels(ctx, &match, next) || is_pods(&match))
+		return to_socket(ctx);
+	return XDP_PASS;
 }
 
 SEC("xdp.frags")

@@ -66,9 +66,12 @@ subnets = ["10.9.2.0/24"]
         let mut state = String::new();
         for space in [&self.node, &self.pod] {
             for table in ["-brief link", "-brief address"] {
-                // The second word is whether the wire carries, which takes its time.
-                let words =
-                    |line: &str| line.split_whitespace().skip(2).collect::<Vec<_>>().join(" ");
+                // The second word is whether the wire carries, which takes its time, and so do the
+                // addresses that the kernel gives it.
+                let words = |line: &str| {
+                    let words = line.split_whitespace().skip(2);
+                    words.filter(|word| !word.starts_with("fe80:")).collect::<Vec<_>>().join(" ")
+                };
                 let name = |line: &str| line.split(['@', ' ']).next().unwrap().to_owned();
                 let lines = space.ip(table);
                 let mut lines: Vec<_> = lines.lines().map(|l| name(l) + " " + &words(l)).collect();

@@ -3,7 +3,7 @@
 
 mod io;
 
-use cableway::io::af_xdp::{AfXdp, AfXdpConfig, AfXdpError, Attach, Device, Match, Umem};
+use cableway::io::af_xdp::{AfXdp, AfXdpConfig, AfXdpError, Attach, Device, Matches, Umem};
 use cableway::io::device;
 use cableway::io::{KernelDrop, Meter, Port, PortCx};
 use encap::Steer;
@@ -21,12 +21,18 @@ use std::sync::Arc;
 
 const CHUNKS: u32 = 4096;
 
-fn config(device: &str, matches: Option<Vec<Match>>) -> AfXdpConfig {
+fn config(device: &str, matches: Option<Matches>) -> AfXdpConfig {
     AfXdpConfig { device: device.to_owned(), attach: Attach::Auto, matches, ring: 512, fill: 64 }
 }
 
-fn vxlan_to(address: &str) -> Match {
-    Match { address: address.parse().unwrap(), steer: Steer::Udp(8472) }
+/// A tunnel's packets.
+fn tunnels<const N: usize>(all: [(&str, Steer); N]) -> Matches {
+    let tunnels = all.map(|(address, steer)| (address.parse().unwrap(), steer));
+    Matches { tunnels: tunnels.into(), ..Matches::default() }
+}
+
+fn vxlan_to(address: &str) -> (&str, Steer) {
+    (address, Steer::Udp(8472))
 }
 
 /// All queues of a device as one port, which sends by the first.
@@ -93,7 +99,7 @@ struct Lab {
 }
 
 impl Lab {
-    fn new(attach: Attach, matches: Option<Vec<Match>>) -> Lab {
+    fn new(attach: Attach, matches: Option<Matches>) -> Lab {
         needs_root();
         let (node, wire) = (Netns::new(), Netns::new());
         veth(&node, "up0", &wire, "eth0", 1500);
@@ -150,7 +156,7 @@ fn veth(left: &Netns, device: &str, right: &Netns, peer: &str, mtu: u32) {
 #[test]
 fn only_what_matches_is_redirected() {
     for attach in [Attach::Native, Attach::Generic] {
-        let matches = vec![vxlan_to("10.8.0.1"), vxlan_to("fd08::1")];
+        let matches = tunnels([vxlan_to("10.8.0.1"), vxlan_to("fd08::1")]);
         let mut lab = Lab::new(attach, Some(matches));
         let sender = lab.wire.within(|| UdpSocket::bind("0.0.0.0:0")).unwrap();
         let sender6 = lab.wire.within(|| UdpSocket::bind("[::]:0")).unwrap();
@@ -183,11 +189,11 @@ fn only_what_matches_is_redirected() {
         lab.nothing_came();
 
         // What matches can be changed at any time.
-        lab.port.queues[0].device().set_matches(&[vxlan_to("fd08::1")]).unwrap();
+        lab.port.queues[0].device().set_matches(&tunnels([vxlan_to("fd08::1")])).unwrap();
         sender.send_to(b"now the kernel's", "10.8.0.1:8472").unwrap();
         assert_eq!(ours.recv(&mut bytes).unwrap(), 16);
         lab.nothing_came();
-        lab.port.queues[0].device().set_matches(&[vxlan_to("10.8.0.1")]).unwrap();
+        lab.port.queues[0].device().set_matches(&tunnels([vxlan_to("10.8.0.1")])).unwrap();
         sender.send_to(b"ours again", "10.8.0.1:8472").unwrap();
         assert_eq!(&lab.receive()[42..52], b"ours again");
         lab.close();
@@ -197,10 +203,8 @@ fn only_what_matches_is_redirected() {
 /// Frames made by hand, sent by a second port on the other end of the wire.
 #[test]
 fn odd_packets_are_left_to_the_kernel() {
-    let address = "10.8.0.1".parse().unwrap();
-    let ipip = Match { address, steer: Steer::Protocol(4) };
-    let gre6 = Match { address: "fd08::1".parse().unwrap(), steer: Steer::Protocol(47) };
-    let matches = vec![vxlan_to("10.8.0.1"), vxlan_to("fd08::1"), ipip, gre6];
+    let (ipip, gre6) = (("10.8.0.1", Steer::Protocol(4)), ("fd08::1", Steer::Protocol(47)));
+    let matches = tunnels([vxlan_to("10.8.0.1"), vxlan_to("fd08::1"), ipip, gre6]);
     let mut lab = Lab::new(Attach::Native, Some(matches));
     let mut wire = lab.wire.within(|| Whole::open(&lab.umem, config("eth0", None))).unwrap();
 
@@ -326,7 +330,7 @@ fn tcp_with_frames_of_several_chunks() {
 
 #[test]
 fn every_chunk_comes_back_from_an_overrun_port() {
-    let mut lab = Lab::new(Attach::Native, Some(vec![vxlan_to("10.8.0.1")]));
+    let mut lab = Lab::new(Attach::Native, Some(tunnels([vxlan_to("10.8.0.1")])));
     let sender = lab.wire.within(|| UdpSocket::bind("0.0.0.0:0")).unwrap();
     // Nobody receives: the rings fill up, and then the kernel drops.
     for _ in 0..2000 {
@@ -356,7 +360,7 @@ fn what_the_device_cannot_send_is_refused() {
 
 #[test]
 fn many_queues_of_a_device() {
-    let mut lab = Lab::new(Attach::Native, Some(vec![vxlan_to("10.8.0.1")]));
+    let mut lab = Lab::new(Attach::Native, Some(tunnels([vxlan_to("10.8.0.1")])));
     assert_eq!((lab.port.queues.len(), lab.port.queues[0].device().queues()), (2, 2));
     // A worker sleeps on edges: each arrival must make one, on whatever queue.
     let mut mio = mio::Poll::new().unwrap();
@@ -536,14 +540,13 @@ fn a_thousand_matches() {
     needs_root();
     let (node, wire) = (Netns::new(), Netns::new());
     veth(&node, "up0", &wire, "eth0", 1500);
-    let device = node.within(|| Device::attach(config("up0", Some(Vec::new())))).unwrap();
-    let many: Vec<Match> = (0..1000)
-        .map(|n| Match {
-            address: IpAddr::from([10, 0, (n >> 8) as u8, n as u8]),
-            steer: Steer::Protocol(4),
-        })
-        .collect();
+    let device = node.within(|| Device::attach(config("up0", Some(Matches::default())))).unwrap();
+    let address = |n: u16| IpAddr::from([10, 0, (n >> 8) as u8, n as u8]);
+    let many = Matches {
+        tunnels: (0..1000).map(|n| (address(n), Steer::Protocol(4))).collect(),
+        pods: (0..1000).map(|n| address(n).into()).collect(),
+    };
     device.set_matches(&many).unwrap();
-    device.set_matches(&[]).unwrap();
+    device.set_matches(&Matches::default()).unwrap();
     device.set_matches(&many).unwrap();
 }

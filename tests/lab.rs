@@ -146,6 +146,11 @@ demos! {
     demo_by_tap: ["--io", "tap"], without [];
     demo_by_af_xdp: ["--io", "af_xdp"], without [];
     demo_over_ipv6: ["--underlay", "v6"], without [];
+    demo_of_ipip: ["--encap", "ipip", "--io", "af_xdp"], without [];
+    demo_of_ipip_over_ipv6: ["--encap", "ipip", "--underlay", "v6"], without [];
+    demo_of_udp: ["--encap", "udp"], without [];
+    demo_without_a_tunnel: ["--encap", "direct", "--io", "af_xdp"], without [];
+    demo_without_a_tunnel_over_ipv6: ["--encap", "direct", "--underlay", "v6"], without [];
     demo_through_a_router: ["configs/lab/routed.toml"], without [];
     demo_by_one_veth: ["configs/lab/veth.toml"], without ["on-the-wire"];
     demo_with_flannels_kernel: ["configs/lab/kernel-peer.toml"], without [];

@@ -11,8 +11,11 @@
 
 #[macro_use]
 mod list;
+mod outer;
 pub mod tos;
 pub mod tunnel;
+#[cfg(test)]
+mod vectors;
 pub mod wire;
 
 pub use tunnel::{Ends, Family, Inner, PopError, Popped, Steer, Strip};
@@ -20,4 +23,6 @@ pub use tunnel::{Ends, Family, Inner, PopError, Popped, Steer, Strip};
 // A new tunnel is a folder beside this file and a line here.
 tunnels! {
     vxlan => Vxlan,
+    ipip => Ipip,
+    udp => Udp,
 }

@@ -55,21 +55,27 @@ macro_rules! tunnels {
             /// Which kind it is.
             pub fn kind(&self) -> Kind { match self { $(Tunnel::$Variant(_) => Kind::$Variant,)+ } }
 
-            /// Which packets of an uplink are this tunnel's.
-            pub fn steer(&self) -> Steer { match self { $(Tunnel::$Variant(t) => t.steer(),)+ } }
+            /// Which packets of an uplink are this tunnel's: all that are of one of these.
+            pub fn steers(&self) -> Vec<Steer> { match self { $(Tunnel::$Variant(t) => t.steers(),)+ } }
 
-            /// The network it carries (VNI), zero where the kind has none. Two tunnels of one
+            /// The network it carries (VNI), zero where the kind has none. Two tunnels that share a
             /// [`Steer`] must differ in it.
             pub fn key(&self) -> u32 { match self { $(Tunnel::$Variant(t) => t.key(),)+ } }
+
+            /// Whether what it carries are Ethernet frames, and not IP packets.
+            pub fn carries_ethernet(&self) -> bool {
+                match self { $(Tunnel::$Variant(_) => $folder::CARRIES_ETHERNET,)+ }
+            }
 
             /// The MAC that inner Ethernet frames to us carry, where the kind has such frames and
             /// the config names one.
             pub fn mac(&self) -> Option<wire::Mac> { match self { $(Tunnel::$Variant(t) => t.mac(),)+ } }
 
-            /// Takes a packet apart: `payload` starts behind the outer UDP or IP header.
+            /// Takes a packet apart that came `by` one of its [`steers`](Self::steers): `payload` starts
+            /// behind the outer UDP header, or behind the outer IP header and its extension headers.
             #[inline]
-            pub fn pop(&self, payload: &[u8]) -> Result<Popped, PopError> {
-                match self { $(Tunnel::$Variant(t) => t.pop(payload),)+ }
+            pub fn pop(&self, by: Steer, payload: &[u8]) -> Result<Popped, PopError> {
+                match self { $(Tunnel::$Variant(t) => t.pop(by, payload),)+ }
             }
 
             /// DSCP and ECN (as IPv4 TOS or IPv6 traffic class) that a decapsulated packet

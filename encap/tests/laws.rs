@@ -132,9 +132,9 @@ fn packets_cut_anywhere_never_panic() {
     };
     for tunnel in tunnels() {
         let outer = packed(&tunnel.encap(&ends), &packet, 0);
-        let payload = steered(tunnel.steer(), &outer).unwrap();
+        let (by, payload) = steered(&tunnel.steers(), &outer).unwrap();
         for len in 0..payload.len() {
-            if let Ok(popped) = tunnel.pop(&payload[..len]) {
+            if let Ok(popped) = tunnel.pop(by, &payload[..len]) {
                 assert!(popped.header_len <= len);
             }
         }
@@ -147,8 +147,9 @@ proptest! {
         tunnel in tunnel(), ends in ends(), packet in packet(), hash in any::<u32>(),
     ) {
         let outer = packed(&tunnel.encap(&ends), &packet, hash);
-        let payload = steered(tunnel.steer(), &outer).expect("the packet is the tunnel's");
-        let popped = tunnel.pop(payload).unwrap();
+        let steered = steered(&tunnel.steers(), &outer);
+        let (by, payload) = steered.expect("the packet is the tunnel's");
+        let popped = tunnel.pop(by, payload).unwrap();
         prop_assert_eq!(popped.key, tunnel.key());
         let rest = &payload[popped.header_len..];
         let family = Family::of_packet(&packet).unwrap();
@@ -217,11 +218,11 @@ proptest! {
             NetSlice::Arp(_) => panic!("an IP packet"),
         };
         let Some(TransportSlice::Udp(udp)) = sliced.transport else {
-            prop_assert!(matches!(tunnel.steer(), Steer::Protocol(_)));
+            prop_assert!(matches!(tunnel.steers()[0], Steer::Protocol(_)));
             return Ok(());
         };
         prop_assert_eq!(usize::from(udp.length()), ip_payload.payload.len());
-        prop_assert_eq!(Steer::Udp(udp.destination_port()), tunnel.steer());
+        prop_assert_eq!(vec![Steer::Udp(udp.destination_port())], tunnel.steers());
         let header = udp.to_header();
         let expected = match (encap.checksum_offset(), ends.local, ends.remote) {
             (None, ..) => 0,
@@ -269,10 +270,12 @@ proptest! {
 
     #[test]
     fn noise_never_panics(tunnel in tunnel(), noise in vec(any::<u8>(), 0..100)) {
-        if let Ok(popped) = tunnel.pop(&noise) {
-            prop_assert!(popped.header_len <= noise.len());
+        for by in tunnel.steers() {
+            if let Ok(popped) = tunnel.pop(by, &noise) {
+                prop_assert!(popped.header_len <= noise.len());
+            }
         }
-        let _ = steered(tunnel.steer(), &noise);
+        let _ = steered(&tunnel.steers(), &noise);
     }
 
     #[test]
@@ -283,8 +286,8 @@ proptest! {
         let encap = tunnel.encap(&ends);
         let mut outer = packed(&encap, &packet, 0);
         outer[at.index(encap.overhead())] ^= 1u8 << bit;
-        if let Some(payload) = steered(tunnel.steer(), &outer)
-            && let Ok(popped) = tunnel.pop(payload)
+        if let Some((by, payload)) = steered(&tunnel.steers(), &outer)
+            && let Ok(popped) = tunnel.pop(by, payload)
         {
             prop_assert!(popped.header_len <= payload.len());
         }

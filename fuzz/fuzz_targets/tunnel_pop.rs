@@ -8,7 +8,7 @@ mod outer;
 mod read;
 
 use encap::wire::{Mac, ethernet};
-use encap::{Configs, Ends, Family, Inner, Strip, Tunnel};
+use encap::{Configs, Ends, Family, Inner, Steer, Strip, Tunnel};
 use std::sync::LazyLock;
 
 static TUNNELS: LazyLock<Vec<Tunnel>> =
@@ -16,9 +16,12 @@ static TUNNELS: LazyLock<Vec<Tunnel>> =
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     for tunnel in TUNNELS.iter() {
-        pop(tunnel, bytes);
-        if let Some(payload) = outer::steered(tunnel.steer(), bytes) {
-            pop(tunnel, payload);
+        let steers = tunnel.steers();
+        for by in &steers {
+            pop(tunnel, *by, bytes);
+        }
+        if let Some((by, payload)) = outer::steered(&steers, bytes) {
+            pop(tunnel, by, payload);
         }
         for ends in ends() {
             carry(tunnel, &ends, bytes);
@@ -27,8 +30,8 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
 });
 
 /// Reads on as the pipeline would.
-fn pop<'a>(tunnel: &Tunnel, payload: &'a [u8]) -> Option<&'a [u8]> {
-    let popped = tunnel.pop(payload).ok()?;
+fn pop<'a>(tunnel: &Tunnel, by: Steer, payload: &'a [u8]) -> Option<&'a [u8]> {
+    let popped = tunnel.pop(by, payload).ok()?;
     let rest = &payload[popped.header_len..];
     let packet = match popped.strip {
         Strip::Ethernet => ethernet::View::new(rest).ok()?.payload(),
@@ -48,8 +51,9 @@ fn carry(tunnel: &Tunnel, ends: &Ends, packet: &[u8]) {
     encap.push(&mut outer, &inner);
     outer.extend_from_slice(packet);
     if outer.len() < 1 << 16 {
-        let payload = outer::steered(tunnel.steer(), &outer).expect("the packet is the tunnel's");
-        assert_eq!(pop(tunnel, payload), Some(packet));
+        let steered = outer::steered(&tunnel.steers(), &outer);
+        let (by, payload) = steered.expect("the packet is the tunnel's");
+        assert_eq!(pop(tunnel, by, payload), Some(packet));
     }
 }
 

@@ -166,12 +166,56 @@ pub struct TunnelInfo {
     pub name: String,
     /// What takes its packets apart.
     pub tunnel: Tunnel,
-    /// Its [`Tunnel::steer`].
-    pub steer: Steer,
+    /// Its [`Tunnel::steers`].
+    pub steers: Vec<Steer>,
     /// Its [`Tunnel::key`].
     pub key: u32,
     /// Destination MAC of inner Ethernet frames to us.
     pub mac: Mac,
+}
+
+/// A tunnel: its index in [`Snapshot::tunnels`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TunnelId(pub u8);
+
+impl TunnelId {
+    /// How many there can be.
+    pub const MANY: usize = 64;
+
+    /// As an index.
+    #[inline]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// How a peer's packets may come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Accepts {
+    /// A bit for each tunnel.
+    tunnels: u64,
+    /// As they are, with no tunnel's headers.
+    pub direct: bool,
+}
+
+impl Accepts {
+    /// By no tunnel; and whether without one.
+    pub fn none(direct: bool) -> Accepts {
+        Accepts { tunnels: 0, direct }
+    }
+
+    /// By this tunnel, too.
+    #[must_use]
+    pub fn and(mut self, tunnel: TunnelId) -> Accepts {
+        self.tunnels |= 1 << (tunnel.index() % TunnelId::MANY);
+        self
+    }
+
+    /// Whether they may come by this one.
+    #[inline]
+    pub fn takes(self, tunnel: TunnelId) -> bool {
+        self.tunnels >> (tunnel.index() % TunnelId::MANY) & 1 == 1
+    }
 }
 
 /// A remote node.
@@ -183,10 +227,10 @@ pub struct Peer {
     pub address: IpAddr,
     /// Our address towards it.
     pub local: IpAddr,
-    /// The tunnel it is reached by: index into [`Snapshot::tunnels`].
-    pub tunnel: usize,
-    /// The headers of packets to it.
-    pub encap: Encap,
+    /// The tunnel it is reached by, and the headers of packets to it; without one they go as they are.
+    pub encap: Option<(TunnelId, Encap)>,
+    /// What it may send to us.
+    pub accepts: Accepts,
     /// The port towards it.
     pub uplink: PortId,
     /// The underlay's next hop towards it: index into [`Snapshot::neighbours`].
@@ -220,6 +264,8 @@ pub struct Snapshot {
     pub peers_by_address: Arc<HashMap<IpAddr, u16, foldhash::fast::RandomState>>,
     /// Stations and next hops; the entries are shared between generations.
     pub neighbours: Arc<Slots<Arc<Neighbour>>>,
+    /// Whether some peer's packets may come without a tunnel: [`Accepts::direct`].
+    pub direct: bool,
     /// Our addresses towards pods.
     pub gateway: Arc<Gateway>,
     /// IPv4 routes: values are [`NextHop::to_bits`].

@@ -12,7 +12,8 @@
 use crate::drops::{Counters, Reason};
 use crate::frame::{Batch, Frame, Link, Memory, Pool};
 use crate::snapshot::{
-    Caps, Gateway, Hop, NextHop, Peer, PortId, PortInfo, Role, Snapshot, TunnelInfo,
+    Accepts, Caps, Gateway, Hop, NextHop, Peer, PortId, PortInfo, Role, Snapshot, TunnelId,
+    TunnelInfo,
 };
 use crate::tables::Rib;
 use crate::tables::neighbours::Neighbour;
@@ -110,15 +111,15 @@ impl World {
             name: "b".into(),
             address: NODE_B.into(),
             local: NODE_A.into(),
-            tunnel: 0,
-            encap: tunnel.encap(&ends),
+            encap: Some((TunnelId(0), tunnel.encap(&ends))),
+            accepts: Accepts::default().and(TunnelId(0)),
             uplink: UPLINK,
             neighbour: 2,
             check_source: true,
         };
         let info = TunnelInfo {
             name: name.to_owned(),
-            steer: tunnel.steer(),
+            steers: tunnel.steers(),
             key: tunnel.key(),
             mac: VTEP,
             tunnel,

@@ -116,8 +116,14 @@ struct Peer {
     #[arg(long)]
     address: String,
     /// The name of the tunnel that leads there
-    #[arg(long)]
-    tunnel: String,
+    #[arg(long, required_unless_present = "mode")]
+    tunnel: Option<String>,
+    /// Which packets to it go through the tunnel; the others go to it as they are
+    #[arg(long, value_parser = ["always", "cross-subnet", "never"])]
+    mode: Option<String>,
+    /// Another tunnel by which its packets may come, or `direct`
+    #[arg(long = "accept", value_name = "TUNNEL")]
+    accept: Option<Vec<String>>,
     /// The prefixes behind it
     #[arg(long = "subnet", value_name = "PREFIX", required = true)]
     subnets: Vec<String>,
@@ -308,6 +314,8 @@ impl Peer {
             ("name", json!(self.name)),
             ("address", json!(self.address)),
             ("tunnel", json!(self.tunnel)),
+            ("mode", json!(self.mode)),
+            ("accept", json!(self.accept)),
             ("subnets", json!(self.subnets)),
             ("vtep-mac", json!(self.vtep_mac)),
             ("check-source", json!(self.check_source)),

@@ -26,7 +26,7 @@ mod text;
 pub use error::{Errors, Fault, LoadError};
 pub use place::Part;
 pub use port::{Kind, Port};
-pub use remote::{Peer, Route, Via};
+pub use remote::{DIRECT, Peer, Route, TunnelMode, Via};
 pub use text::{Bounded, DeviceName, FileMode, Interface, Name, Netns, Prefix, Unicast};
 
 use encap::wire::Mac;

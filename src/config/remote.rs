@@ -13,8 +13,16 @@ pub struct Peer {
     pub name: Name,
     /// Its address on the underlay.
     pub address: Unicast,
-    /// The name of the tunnel that leads there.
-    pub tunnel: String,
+    /// The name of the tunnel that leads there. With `mode = "never"` there need be none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<String>,
+    /// Which packets to it go through the tunnel.
+    #[serde(default)]
+    pub mode: TunnelMode,
+    /// By what else its packets may come than `tunnel`, and than directly if `mode` lets ours go so: names of
+    /// tunnels, and `direct`. So a cluster passes from one to another, node after node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accept: Vec<String>,
     /// The prefixes behind it. They are routed to it.
     #[schemars(length(min = 1))]
     pub subnets: Vec<Prefix>,
@@ -27,7 +35,36 @@ pub struct Peer {
     pub check_source: bool,
 }
 
+/// Which packets to a peer go through its tunnel; the others go to it as they are, as the next hop of the
+/// underlay: flannel's host-gw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TunnelMode {
+    /// All.
+    #[default]
+    Always,
+    /// All while the kernel's route to the peer has a gateway, else none: flannel's DirectRouting, Calico's
+    /// CrossSubnet.
+    CrossSubnet,
+    /// None; there must not be a gateway.
+    Never,
+}
+
+/// What `accept` of a peer calls packets without a tunnel.
+pub const DIRECT: &str = "direct";
+
 impl Peer {
+    /// The names of all tunnels that it mentions.
+    pub fn tunnels(&self) -> impl Iterator<Item = &str> {
+        let accepted = self.accept.iter().filter(|name| *name != DIRECT);
+        self.tunnel.iter().chain(accepted).map(String::as_str)
+    }
+
+    /// Whether its packets may come without a tunnel.
+    pub fn accepts_direct(&self) -> bool {
+        self.mode != TunnelMode::Always || self.accept.iter().any(|name| name == DIRECT)
+    }
+
     /// The MAC of its VTEP: [`vtep_mac`](Self::vtep_mac), or derived from its name.
     pub fn vtep(&self) -> Mac {
         self.vtep_mac.unwrap_or_else(|| Mac::derive(self.name.as_str()))

@@ -6,10 +6,11 @@
 
 use super::place::{Author, Path, Place, at};
 use super::shape::either;
-use super::{Config, Kind, Name, Port, Via};
+use super::{Config, DIRECT, Kind, Name, Peer, Port, TunnelMode, Via};
 use encap::wire::Mac;
 use encap::{Steer, Tunnel};
 use ipnet::IpNet;
+use pipeline::snapshot::TunnelId;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 use std::hash::Hash;
@@ -108,13 +109,37 @@ impl<'c, A: Author> Sense<'_, 'c, A> {
         self.unique(names, |name| {
             (format!("a second tunnel is named `{name}`"), "a `name` of its own")
         });
-        let keys =
-            tunnels.iter().map(|(_, tunnel, path)| ((tunnel.steer(), tunnel.key()), path.clone()));
-        self.unique(keys, |&(steer, key)| {
-            let steer = match steer {
-                Steer::Udp(port) => format!("UDP port {port}"),
-                Steer::Protocol(protocol) => format!("IP protocol {protocol}"),
-            };
+        if let Some((.., path)) = tunnels.get(TunnelId::MANY) {
+            let message =
+                format!("found {} tunnels; expected {} at most", tunnels.len(), TunnelId::MANY);
+            self.fault(path.clone(), message);
+        }
+        if let Some((.., path)) = tunnels.iter().find(|(name, ..)| *name == DIRECT) {
+            let message = "`direct` means no tunnel at all; expected another name";
+            self.fault(path.clone().key("name"), message.into());
+        }
+        self.demultiplexed(&tunnels);
+    }
+
+    /// Packets are told apart by what steers them, and then by their network, which tunnels of one kind
+    /// alone find in the same place.
+    fn demultiplexed(&mut self, tunnels: &[(&str, Tunnel, Path)]) {
+        let mut kinds = HashMap::new();
+        let first = |tunnel: &Tunnel| tunnel.steers().swap_remove(0);
+        for (_, tunnel, path) in tunnels {
+            let (kind, earlier) = *kinds.entry(first(tunnel)).or_insert((tunnel.kind(), path));
+            if kind != tunnel.kind() {
+                let (steer, place) = (describe(first(tunnel)), self.place(earlier).at());
+                let message = format!(
+                    "a tunnel of another kind has {steer}, the first {place}; expected another port"
+                );
+                self.fault(path.clone(), message);
+            }
+        }
+        let keys = tunnels.iter();
+        let keys = keys.map(|(_, t, path)| ((t.kind(), first(t), t.key()), path.clone()));
+        self.unique(keys, |&(_, steer, key)| {
+            let steer = describe(steer);
             (format!("a second tunnel has {steer} and network {key}"), "another port or network")
         });
     }
@@ -260,10 +285,9 @@ impl<'c, A: Author> Sense<'_, 'c, A> {
         self.unique(each().map(|(peer, path)| (&peer.name, path.key("name"))), |name| {
             (format!("a second peer is named `{name}`"), "a `name` of its own")
         });
-        let ends = each().map(|(p, path)| ((&p.tunnel, p.address), path.key("address")));
-        self.unique(ends, |(tunnel, address)| {
-            let found = format!("a second peer of tunnel `{tunnel}` is at {address}");
-            (found, "an address of its own")
+        let ends = each().map(|(peer, path)| (peer.address, path.key("address")));
+        self.unique(ends, |address| {
+            (format!("a second peer is at {address}"), "an address of its own")
         });
         let tunnels: Vec<&str> = config.tunnel.tunnels().map(|(name, _)| name).collect();
         for (peer, path) in each() {
@@ -273,10 +297,7 @@ impl<'c, A: Author> Sense<'_, 'c, A> {
                     format!("peer `{name}` is this node itself; expected another node's name");
                 self.fault(path.clone().key("name"), message);
             }
-            if !tunnels.contains(&peer.tunnel.as_str()) && !self.author.is_faulty("tunnel") {
-                let message = unknown("tunnel", &peer.tunnel, &tunnels);
-                self.fault(path.clone().key("tunnel"), message);
-            }
+            self.peers_tunnels(peer, &tunnels, &path);
             if matches!(peer.address.ip(), IpAddr::V6(v6) if v6.is_unicast_link_local()) {
                 let message = format!(
                     "{} is a link-local address; expected one that can be routed to",
@@ -291,6 +312,31 @@ impl<'c, A: Author> Sense<'_, 'c, A> {
                 self.fault(path.clone().key("subnets"), message);
             }
             self.station(peer.vtep_mac, path.key("vtep-mac"));
+        }
+    }
+
+    fn peers_tunnels(&mut self, peer: &Peer, tunnels: &[&str], path: &Path) {
+        if peer.tunnel.is_none() && peer.mode != TunnelMode::Never {
+            let message = format!(
+                "peer `{}` has no tunnel; expected `tunnel`, or `mode = \"never\"` to reach it \
+                 without one",
+                peer.name
+            );
+            self.fault(path.clone(), message);
+        }
+        if self.author.is_faulty("tunnel") {
+            return;
+        }
+        let is_known = |name: &str| tunnels.contains(&name);
+        if let Some(name) = peer.tunnel.as_deref().filter(|name| !is_known(name)) {
+            self.fault(path.clone().key("tunnel"), unknown("tunnel", name, tunnels));
+        }
+        for (i, name) in peer.accept.iter().enumerate() {
+            if name != DIRECT && !is_known(name) {
+                let known: Vec<&str> = tunnels.iter().copied().chain([DIRECT]).collect();
+                let path = path.clone().key("accept").index(i);
+                self.fault(path, unknown("tunnel", name, &known));
+            }
         }
     }
 
@@ -412,4 +458,12 @@ pub fn no_station(port: &Port, net: IpNet) -> Option<String> {
             port.name
         )
     })
+}
+
+/// In words.
+fn describe(steer: Steer) -> String {
+    match steer {
+        Steer::Udp(port) => format!("UDP port {port}"),
+        Steer::Protocol(protocol) => format!("IP protocol {protocol}"),
+    }
 }

@@ -12,6 +12,7 @@ use super::desired::{Desired, Refused};
 use super::devices::{self, Opened};
 use super::node::{self, Node};
 use super::numbers;
+use super::reserve;
 use super::routes::Hops;
 use super::state::PortFacts;
 use super::underlay::Complaints;
@@ -94,6 +95,9 @@ impl Node {
         plan: &'p Plan,
         done: &mut Done<'p>,
     ) -> Result<Ways, DaemonError> {
+        // Ports of before are given back once the tables know nothing of them.
+        let steers = reserve::steers(&self.config).chain(reserve::steers(config));
+        self.reserved.update(&self.netlink, steers, &self.own, false).await?;
         let is_new = |peer: &Name| plan.peers.contains(peer);
         let (ways, complaints) =
             self.underlay.ways_after(&self.config, config, &self.facts.ways, is_new).await?;
@@ -149,6 +153,9 @@ impl Node {
             port.undo.unwind().await;
             self.numbers.ports.give_back(port.id.index(), Instant::now());
         }
+        if let Err(error) = self.be_reachable(&self.config.clone(), false).await {
+            tracing::warn!("putting it back as it was: {error}");
+        }
     }
 
     /// Everything else.
@@ -183,7 +190,7 @@ impl Node {
         }
         self.publish(snapshot, new, plan).await;
         self.close(closing, undo).await;
-        if !plan.peers.is_empty() {
+        if !plan.peers.is_empty() || plan.has_other_tunnels {
             let greeted = self.greet_peers(undo).await;
             greeted.unwrap_or_else(|error| tracing::warn!("following the kernel: {error}"));
         }
@@ -234,6 +241,9 @@ impl Node {
             tokio::task::spawn_blocking(move || free(old));
         }
         self.adopt(new);
+        if let Err(error) = self.take(false) {
+            tracing::error!("packets of the uplinks: {error}");
+        }
     }
 
     fn adopt(&mut self, new: Desired) {

@@ -6,13 +6,15 @@
 
 use super::netlink::LinkFacts;
 use super::numbers::Numbers;
-use crate::config::{self, Config, Name};
+use crate::config::{self, Config, Name, TunnelMode};
 use crate::io::Port;
 use encap::wire::Mac;
 use encap::{Ends, Tunnel};
 use hashbrown::HashMap;
 use pipeline::frame::Link;
-use pipeline::snapshot::{Caps, Gateway, Peer, PortId, PortInfo, Role, Snapshot, TunnelInfo};
+use pipeline::snapshot::{
+    Accepts, Caps, Gateway, Peer, PortId, PortInfo, Role, Snapshot, TunnelId, TunnelInfo,
+};
 use pipeline::tables::Slots;
 use pipeline::tables::neighbours::Neighbour;
 use std::net::IpAddr;
@@ -113,12 +115,14 @@ pub fn build(
     let mut neighbours = Neighbours::new(previous, numbers);
     let peers = peers(config, facts, &tunnels, &mut neighbours);
     let ports = ports(config, facts, &mut neighbours);
+    let direct = peers.iter().any(|peer| peer.accepts.direct);
     let by_address = peers.entries().map(|(i, peer)| (peer.address, i as u16)).collect();
     Snapshot {
         generation: previous.generation + 1,
         peers_by_address: Arc::new(by_address),
         ports: Arc::new(ports),
         tunnels: Arc::new(tunnels),
+        direct,
         peers: Arc::new(peers),
         neighbours: Arc::new(neighbours.finish()),
         gateway: Arc::new(Gateway { addresses: gateways(config) }),
@@ -169,7 +173,7 @@ fn tunnels(config: &Config) -> Vec<TunnelInfo> {
     let ours = vtep_mac(config.node.name.as_str());
     let info = |(name, tunnel): (&str, Tunnel)| TunnelInfo {
         name: name.to_owned(),
-        steer: tunnel.steer(),
+        steers: tunnel.steers(),
         key: tunnel.key(),
         mac: tunnel.mac().unwrap_or(ours),
         tunnel,
@@ -185,21 +189,32 @@ fn peers(
 ) -> Slots<Peer> {
     let mut peers = Slots::default();
     for (peer, way) in config.peer.iter().zip(&facts.ways) {
-        let tunnel = tunnels.iter().position(|tunnel| tunnel.name == peer.tunnel);
-        let tunnel = tunnel.expect("a config whose peer names no tunnel is refused");
+        let of_name = |name: &str| {
+            let tunnel = tunnels.iter().position(|tunnel| tunnel.name == name);
+            TunnelId(tunnel.expect("a config whose peer names no tunnel is refused") as u8)
+        };
         let uplink = port_id(way.uplink);
-        let ends = Ends {
-            local: way.local,
-            remote: peer.address.ip(),
-            local_mac: tunnels[tunnel].mac,
-            remote_mac: peer_mac(peer),
+        let is_direct = match peer.mode {
+            TunnelMode::Always => false,
+            TunnelMode::CrossSubnet => way.next_hop == peer.address.ip(),
+            TunnelMode::Never => true,
+        };
+        let tunnel = peer.tunnel.as_deref().filter(|_| !is_direct).map(of_name);
+        let encap = |id: TunnelId| {
+            let info = &tunnels[id.index()];
+            let (local, remote) = (way.local, peer.address.ip());
+            let (local_mac, remote_mac) = (info.mac, peer_mac(peer));
+            (id, info.tunnel.encap(&Ends { local, remote, local_mac, remote_mac }))
         };
         let info = Peer {
             name: peer.name.to_string(),
             address: peer.address.ip(),
             local: way.local,
-            tunnel,
-            encap: tunnels[tunnel].tunnel.encap(&ends),
+            encap: tunnel.map(encap),
+            accepts: peer
+                .tunnels()
+                .map(of_name)
+                .fold(Accepts::none(peer.accepts_direct()), Accepts::and),
             uplink,
             neighbour: neighbours.slot(uplink, way.next_hop),
             check_source: peer.check_source,

@@ -10,10 +10,12 @@ use super::devices;
 use super::netlink::{Changes, LinkFacts};
 use super::node::Node;
 use super::orders::Orders;
+use super::reserve;
 use super::underlay::Sight;
 use super::undo::Undo;
-use crate::config::Config;
-use crate::io::af_xdp::Match;
+use crate::config::{Config, Peer};
+use crate::io::af_xdp::Matches;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -103,13 +105,10 @@ impl Node {
         config: &Config,
         is_new: bool,
     ) -> Result<(), DaemonError> {
-        let own = self.underlay.addresses(&self.facts.ways);
-        if own != self.own || is_new {
-            self.own = own;
-            self.take(config)?;
-        }
+        self.own = self.underlay.addresses(&self.facts.ways);
+        self.take(is_new)?;
         // Last, as packets flow without.
-        let steers = config.tunnel.tunnels().map(|(name, tunnel)| (name, tunnel.steer()));
+        let steers = reserve::steers(config);
         if let Err(error) = self.reserved.update(&self.netlink, steers, &self.own, false).await {
             tracing::warn!("{error}");
         }
@@ -164,17 +163,33 @@ impl Node {
         Ok(true)
     }
 
-    /// Has the uplinks' XDP programs take the tunnels' packets to our addresses. By which uplink a
-    /// packet comes is for the network to choose, so each takes them all.
-    pub(super) fn take(&self, config: &Config) -> Result<(), DaemonError> {
-        let steers = config.tunnel.tunnels().map(|(_, tunnel)| tunnel.steer());
-        let matches =
-            steers.flat_map(|steer| self.own.iter().map(move |own| Match { address: *own, steer }));
-        let matches: Vec<_> = matches.collect();
+    /// Has the uplinks' XDP programs take what is ours, if that is something else than before, or there
+    /// is a new uplink. By which uplink a packet comes is for the network to choose, so each takes it all.
+    pub(super) fn take(&mut self, is_new: bool) -> Result<(), DaemonError> {
+        let matches = self.matches();
+        if matches == self.matches && !is_new {
+            return Ok(());
+        }
         for device in self.uplinks.iter().flatten() {
             device.set_matches(&matches)?;
         }
+        self.matches = matches;
         Ok(())
+    }
+
+    /// Which of the uplinks' packets are ours: the tunnels' to our addresses, and where peers may send
+    /// without a tunnel all to pods.
+    fn matches(&self) -> Matches {
+        let steers = self.config.tunnel.tunnels().flat_map(|(_, tunnel)| tunnel.steers());
+        let tunnels = steers.flat_map(|steer| self.own.iter().map(move |own| (*own, steer)));
+        let pods = match self.config.peer.iter().any(Peer::accepts_direct) {
+            true => {
+                let own = self.config.port.iter().flat_map(|port| &port.addresses);
+                own.map(|own| own.host()).chain(self.desired.prefixes_by_ports()).collect()
+            }
+            false => HashSet::new(),
+        };
+        Matches { tunnels: tunnels.collect(), pods }
     }
 }
 

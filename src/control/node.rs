@@ -8,7 +8,7 @@ use super::journal::Journal;
 use super::netlink::{Events, Netlink};
 use super::numbers::Numbers;
 use super::outside;
-use super::reserve::Reserved;
+use super::reserve::{self, Reserved};
 use super::routes::{Hops, RouteTables};
 use super::state::{PortFacts, State};
 use super::underlay::Underlay;
@@ -16,7 +16,7 @@ use super::undo::Undo;
 use super::workers::Workers;
 use crate::config::{Config, Via};
 use crate::io::Port;
-use crate::io::af_xdp::{Device, Umem};
+use crate::io::af_xdp::{Device, Matches, Umem};
 use arc_swap::ArcSwap;
 use pipeline::frame::Memory;
 use pipeline::snapshot::{PortId, Role, Snapshot};
@@ -49,6 +49,8 @@ pub struct Node {
     pub(super) uplinks: Vec<Option<Arc<Device>>>,
     /// Where packets of the underlay may reach us.
     pub(super) own: BTreeSet<IpAddr>,
+    /// What of the uplinks' packets is ours.
+    pub(super) matches: Matches,
     pub(super) state: Arc<State>,
     pub(super) reserved: Reserved,
     /// Next hops whose MAC is not known.
@@ -95,8 +97,7 @@ impl Node {
         let ways = underlay.ways(config).await?;
         let own = underlay.addresses(&ways);
         let mut reserved = Reserved::default();
-        let steers = config.tunnel.tunnels().map(|(name, tunnel)| (name, tunnel.steer()));
-        reserved.update(&netlink, steers, &own, true).await?;
+        reserved.update(&netlink, reserve::steers(config), &own, true).await?;
         let umem = Umem::new(memory);
         let mut ports = Ports::default();
         ports.open_uplinks(config, &underlay, &umem)?;
@@ -122,7 +123,7 @@ impl Node {
         let desired = Arc::new(desired);
         let about = ports.about.into();
         let state = work(&desired, memory, snapshot, ports.ports, about, undo)?;
-        let node = Node {
+        let mut node = Node {
             desired,
             config: config.clone(),
             netlink,
@@ -134,12 +135,13 @@ impl Node {
             routes,
             uplinks: ports.uplinks,
             own,
+            matches: Matches::default(),
             state,
             reserved,
             unresolved,
             journal,
         };
-        node.take(config)?;
+        node.take(true)?;
         Ok(node)
     }
 
@@ -244,14 +246,15 @@ pub(super) fn warn_of_mtus(snapshot: &Snapshot) {
     let Some(widest) = pods.max_by_key(|port| port.mtu) else { return };
     for peer in snapshot.peers.iter() {
         let uplink = &snapshot.ports[peer.uplink.index()];
-        let most = uplink.mtu.saturating_sub(peer.encap.overhead());
+        let overhead = peer.encap.as_ref().map_or(0, |(_, encap)| encap.overhead());
+        let most = uplink.mtu.saturating_sub(overhead);
         if widest.mtu > most {
             tracing::warn!(
                 "port {}: an MTU of {} and the {} bytes of the tunnel to peer {} don't fit the {} \
                  of uplink {}; packets of more than {most} bytes are refused: lower the port's `mtu`",
                 widest.name,
                 widest.mtu,
-                peer.encap.overhead(),
+                overhead,
                 peer.name,
                 uplink.mtu,
                 uplink.name

@@ -195,12 +195,15 @@ pub struct Peer {
     pub address: IpAddr,
     /// Ours towards it.
     pub local: IpAddr,
-    /// Name of the tunnel.
+    /// Name of the tunnel that packets to it go through now; `direct` when through none.
     pub tunnel: String,
-    /// Kind of the tunnel.
+    /// Kind of the tunnel; `direct` when there is none.
     pub kind: String,
     /// Bytes that the tunnel adds to a packet, outer IP header included.
     pub overhead: usize,
+    /// By what its packets may come: names of tunnels, and `direct`.
+    #[serde(default)]
+    pub accepts: Vec<String>,
     /// The uplink towards it.
     pub uplink: String,
     /// The underlay's next hop towards it; itself when it is on our link.

@@ -6,6 +6,7 @@
 //! refuses what arrives, so that nothing waits in the kernel's memory.
 
 use super::netlink::Netlink;
+use crate::config::Config;
 use encap::Steer;
 use socket2::{SockFilter, SockRef};
 use std::collections::{BTreeSet, HashMap};
@@ -55,6 +56,12 @@ fn user(device: Option<&str>, port: u16) -> String {
         Some(device) => format!(" by the kernel's tunnel device {device}"),
         None => format!(" (`ss -ulpn sport = :{port}` tells by whom)"),
     }
+}
+
+/// What tunnels' packets are told apart by, each with the tunnel's name.
+pub fn steers(config: &Config) -> impl Iterator<Item = (&str, Steer)> {
+    let tunnels = config.tunnel.tunnels();
+    tunnels.flat_map(|(name, tunnel)| tunnel.steers().into_iter().map(move |steer| (name, steer)))
 }
 
 /// The sockets that we hold.

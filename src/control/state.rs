@@ -4,13 +4,14 @@ use super::desired::Desired;
 use super::routes::Hops;
 use super::workers::{QueueFacts, Workers};
 use super::{build, report};
+use crate::config::DIRECT;
 use crate::io::KernelDrop;
 use arc_swap::ArcSwap;
 use encap::wire::Mac;
 use ipnet::IpNet;
 use pipeline::drops::{self, Counter, Counters};
 use pipeline::frame::{Link, Memory};
-use pipeline::snapshot::{Hop, NextHop, PortId, PortInfo, Role, Snapshot};
+use pipeline::snapshot::{Hop, NextHop, PortId, PortInfo, Role, Snapshot, TunnelId};
 use pipeline::tables::Slots;
 use pipeline::tables::neighbours::NeighbourState;
 use std::net::IpAddr;
@@ -102,16 +103,21 @@ impl State {
     pub fn peers(&self) -> report::Peers {
         let snapshot = self.snapshot.load();
         let peers = snapshot.peers.iter().map(|peer| {
-            let tunnel = &snapshot.tunnels[peer.tunnel];
+            let tunnel = peer.encap.as_ref().map(|(id, _)| &snapshot.tunnels[id.index()]);
+            let tunnels = (0..).map(TunnelId).zip(snapshot.tunnels.iter());
+            let accepted = tunnels.filter(|(id, _)| peer.accepts.takes(*id));
+            let accepted = accepted.map(|(_, tunnel)| tunnel.name.clone());
+            let direct = peer.accepts.direct.then(|| DIRECT.to_owned());
             let next_hop = &snapshot.neighbours[peer.neighbour];
             let (mac, _) = next_hop.state(self.now());
             report::Peer {
                 name: peer.name.clone(),
                 address: peer.address,
                 local: peer.local,
-                tunnel: tunnel.name.clone(),
-                kind: tunnel.tunnel.kind().name().to_owned(),
-                overhead: peer.encap.overhead(),
+                tunnel: tunnel.map_or(DIRECT, |tunnel| &tunnel.name).to_owned(),
+                kind: tunnel.map_or(DIRECT, |tunnel| tunnel.tunnel.kind().name()).to_owned(),
+                overhead: peer.encap.as_ref().map_or(0, |(_, encap)| encap.overhead()),
+                accepts: accepted.chain(direct).collect(),
                 uplink: port_name(&snapshot, peer.uplink),
                 next_hop: next_hop.address,
                 next_hop_mac: mac.as_ref().map(Mac::to_string),
@@ -138,18 +144,23 @@ impl State {
     /// `/v1/show/fdb`
     pub fn fdb(&self) -> report::Fdb {
         let snapshot = self.snapshot.load();
-        let ours = snapshot.tunnels.iter().map(|tunnel| report::FdbEntry {
+        let ethernet = snapshot.tunnels.iter().filter(|tunnel| tunnel.tunnel.carries_ethernet());
+        let ours = ethernet.clone().map(|tunnel| report::FdbEntry {
             mac: tunnel.mac.to_string(),
             tunnel: tunnel.name.clone(),
             peer: None,
             address: None,
         });
         let desired = self.desired.load();
-        let theirs = desired.peers().values().map(|entry| report::FdbEntry {
-            mac: build::peer_mac(&entry.value).to_string(),
-            tunnel: entry.value.tunnel.clone(),
-            peer: Some(entry.value.name.to_string()),
-            address: Some(entry.value.address.ip()),
+        let is_one = |name: &str| ethernet.clone().any(|tunnel| tunnel.name == name);
+        let theirs = desired.peers().values().filter_map(|entry| {
+            let tunnel = entry.value.tunnel.as_deref().filter(|name| is_one(name))?;
+            Some(report::FdbEntry {
+                mac: build::peer_mac(&entry.value).to_string(),
+                tunnel: tunnel.to_owned(),
+                peer: Some(entry.value.name.to_string()),
+                address: Some(entry.value.address.ip()),
+            })
         });
         report::Fdb { fdb: ours.chain(theirs).collect() }
     }

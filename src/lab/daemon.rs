@@ -189,13 +189,14 @@ fn write_node(out: &mut String, topology: &Topology, node: &Node) -> std::fmt::R
     let memory = toml::to_string(&topology.memory).expect("it was read from TOML");
     write!(out, "\n[memory]\n{memory}")?;
     writeln!(out, "\n[[uplink]]\ndevice = {:?}", underlay::DEVICE)?;
-    writeln!(out, "\n[[tunnel.{}]]", topology.tunnel.kind())?;
-    let mut tunnel = topology.tunnel.table.clone();
-    if topology.has_kernel_node() {
-        // What kernel nodes are programmed with; between daemons the derived ones do.
-        tunnel.insert("mac".into(), node.vtep_mac.clone().into());
+    if let Some(tunnel) = &topology.tunnel {
+        let mut table = tunnel.table.clone();
+        if topology.has_kernel_node() {
+            // What kernel nodes are programmed with; between daemons the derived ones do.
+            table.insert("mac".into(), node.vtep_mac.clone().into());
+        }
+        write!(out, "\n[[tunnel.{}]]\n{table}", tunnel.kind())?;
     }
-    write!(out, "{tunnel}")?;
     let gateways = node.gateway.iter().map(|a| a.to_string());
     let gateways: Vec<_> = gateways.chain(["169.254.1.1".into(), "fe80::1".into()]).collect();
     writeln!(out, "\n[gateway]\naddresses = {gateways:?}")?;
@@ -231,7 +232,11 @@ fn write_peer(out: &mut String, topology: &Topology, other: &Node) -> std::fmt::
     let subnets: Vec<_> = other.subnets.iter().map(|net| net.to_string()).collect();
     let address = other.underlay_address(topology.family);
     writeln!(out, "\n[[peer]]\nname = {:?}\naddress = \"{address}\"", other.name)?;
-    writeln!(out, "tunnel = {:?}\nsubnets = {subnets:?}", topology.tunnel.name)?;
+    match &topology.tunnel {
+        Some(tunnel) => writeln!(out, "tunnel = {:?}", tunnel.name)?,
+        None => writeln!(out, "mode = \"never\"")?,
+    }
+    writeln!(out, "subnets = {subnets:?}")?;
     if topology.has_kernel_node() {
         writeln!(out, "vtep-mac = {:?}", other.vtep_mac)?;
     }

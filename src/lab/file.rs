@@ -20,8 +20,8 @@ pub struct File {
     /// `[overlay]`: how pods' packets cross it.
     #[serde(default)]
     pub overlay: Overlay,
-    /// `[[tunnel.<kind>]]`: the very tables of a node's config; VXLAN with VNI 1 on port 8472 when
-    /// there is none.
+    /// `[[tunnel.<kind>]]`: the very tables of a node's config. When there is none, one of each kind as
+    /// flannel and Calico have them, of which VXLAN is used if `encap` names no other.
     #[serde(default)]
     pub tunnel: Option<Spanned<toml::Table>>,
     /// `[workers]`: as in a node's config, but for the cores, over which the lab spreads the nodes.
@@ -68,7 +68,7 @@ pub enum UnderlayKind {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Overlay {
-    /// The kind of tunnel, one of those in `[tunnel]`; the first one there when absent.
+    /// The kind of tunnel, one of those in `[tunnel]`; the only one there when absent.
     pub encap: Option<String>,
     /// Family of the outer packets.
     pub family: Family,

@@ -54,8 +54,8 @@ pub struct Topology {
     pub family: Family,
     /// Pods' kind of port on cableway nodes.
     pub io: Io,
-    /// The tunnel between all nodes.
-    pub tunnel: Tunnel,
+    /// The tunnel between all nodes; without one packets go from node to node as they are.
+    pub tunnel: Option<Tunnel>,
     /// What daemons do when there is nothing to do.
     pub workers: config::Workers,
     /// The memory of each daemon.
@@ -182,12 +182,18 @@ impl Topology {
         self.underlay_mtu - self.overhead()
     }
 
+    /// What the tunnel's kind is called in configs and on the command line.
+    pub fn encap(&self) -> &'static str {
+        self.tunnel.as_ref().map_or(config::DIRECT, Tunnel::kind)
+    }
+
     /// Bytes that the tunnel adds to an IP packet: the same between any two nodes.
     fn overhead(&self) -> u16 {
+        let Some(tunnel) = &self.tunnel else { return 0 };
         let [local, remote] = [0, 1].map(|i| self.nodes[i].underlay_address(self.family));
         let mac = encap::wire::Mac([0x02, 0, 0, 0, 0, 0]);
         let ends = encap::Ends { local, remote, local_mac: mac, remote_mac: mac };
-        self.tunnel.tunnel.encap(&ends).overhead() as u16
+        tunnel.tunnel.encap(&ends).overhead() as u16
     }
 
     /// All pods with their nodes.

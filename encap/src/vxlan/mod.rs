@@ -39,6 +39,9 @@ const HEADER_LEN: usize = 8;
 /// The flag that says that there is a VNI, §5.
 const FLAG_I: u8 = 0x08;
 
+/// See [`Tunnel::carries_ethernet`](crate::Tunnel::carries_ethernet).
+pub const CARRIES_ETHERNET: bool = true;
+
 /// A configured VXLAN.
 #[derive(Clone, Debug)]
 pub struct Tunnel {
@@ -51,9 +54,9 @@ impl Tunnel {
         Tunnel { config: config.clone() }
     }
 
-    /// See [`Tunnel::steer`](crate::Tunnel::steer).
-    pub fn steer(&self) -> Steer {
-        Steer::Udp(self.config.port.get())
+    /// See [`Tunnel::steers`](crate::Tunnel::steers).
+    pub fn steers(&self) -> Vec<Steer> {
+        vec![Steer::Udp(self.config.port.get())]
     }
 
     /// See [`Tunnel::key`](crate::Tunnel::key).
@@ -68,7 +71,7 @@ impl Tunnel {
 
     /// See [`Tunnel::pop`](crate::Tunnel::pop).
     #[inline]
-    pub fn pop(&self, payload: &[u8]) -> Result<Popped, PopError> {
+    pub fn pop(&self, _by: Steer, payload: &[u8]) -> Result<Popped, PopError> {
         pop::pop(payload)
     }
 

@@ -2,75 +2,29 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::tos::{Dscp, ECN};
+use crate::tos::Dscp;
 use crate::tunnel::{Family, Inner, Strip};
-use crate::wire::{checksum, ethernet, ipv4, ipv6, udp};
-use pcap_file::pcap::PcapReader;
-use std::net::IpAddr;
+use crate::vectors;
+use crate::wire::ethernet;
 
-/// Where the UDP header of an outer packet begins, and the packet's ends, TOS and TTL.
-fn outer_ip(packet: &[u8]) -> (usize, IpAddr, IpAddr, u8, u8) {
-    match Family::of_packet(packet).unwrap() {
-        Family::V4 => {
-            let ip = ipv4::View::new(packet).unwrap();
-            (ip.header_len(), ip.src().into(), ip.dst().into(), ip.tos(), ip.ttl())
-        }
-        Family::V6 => {
-            let ip = ipv6::View::new(packet).unwrap();
-            (ipv6::LEN, ip.src().into(), ip.dst().into(), ip.traffic_class(), ip.hop_limit())
-        }
-    }
-}
-
-fn tos_of(packet: &[u8]) -> u8 {
-    outer_ip(packet).3
-}
-
-/// Every frame made by scapy (see `testdata/generate.py`) is popped to the inner packet that scapy
-/// wrote next to it, and pushing that makes the very bytes.
 #[test]
 fn scapy_frames_are_popped_and_pushed() {
-    let mut pcap = PcapReader::new(&include_bytes!("testdata/frames.pcap")[..]).unwrap();
-    let mut packets = Vec::new();
-    while let Some(packet) = pcap.next_packet() {
-        packets.push(packet.unwrap().data.into_owned());
-    }
-    assert!(packets.len() >= 100, "{} packets", packets.len());
-    for (number, pair) in packets.chunks_exact(2).enumerate() {
-        let [outer, inner] = pair else { unreachable!("chunks of two") };
-        let (udp_at, local, remote, tos, ttl) = outer_ip(outer);
-        let udp = udp::View::new(&outer[udp_at..]).unwrap();
-
-        let popped = pop::pop(udp.payload()).unwrap();
-        assert_eq!(popped.strip, Strip::Ethernet);
-        let frame = ethernet::View::new(&udp.payload()[popped.header_len..]).unwrap();
-        assert_eq!(frame.payload(), inner, "pair {number}: popped");
-
-        let uniform = tos & !ECN == tos_of(inner) & !ECN;
+    vectors::check(include_bytes!("testdata/frames.pcap"), |outer| {
+        let (src_port, checksum) = outer.udp.unwrap();
+        let Steer::Udp(port) = outer.by else { panic!("{:?}", outer.by) };
+        let popped = pop::pop(outer.payload).unwrap();
         let config = Config {
-            port: udp.dst_port().try_into().unwrap(),
-            udp_checksum: Some(udp.checksum() != 0),
-            ttl: ttl.try_into().unwrap(),
-            dscp: if uniform { Dscp::Uniform } else { Dscp::Pipe },
+            port: port.try_into().unwrap(),
+            udp_checksum: Some(checksum != 0),
+            ttl: outer.ttl,
+            dscp: outer.dscp,
             ..Config::new(i64::from(popped.key).try_into().unwrap())
         };
-        let ends = Ends { local, remote, local_mac: frame.src(), remote_mac: frame.dst() };
-        let encap = Tunnel::new(&config).encap(&ends);
-        let mut pushed = vec![0; encap.overhead()];
-        pushed.extend_from_slice(inner);
-        let about = Inner {
-            family: Family::of_packet(inner).unwrap(),
-            len: inner.len(),
-            tos: tos_of(inner),
-            flow_hash: u32::from(udp.src_port() - 49152) << 18,
-        };
-        encap.push(&mut pushed[..encap.overhead()], &about);
-        if let Some((start, field)) = encap.checksum_offset() {
-            let sum = checksum::nonzero(checksum::of(&pushed[start..]));
-            pushed[field..field + 2].copy_from_slice(&sum.to_be_bytes());
-        }
-        assert_eq!(pushed, *outer, "pair {number}: pushed");
-    }
+        let frame = ethernet::View::new(&outer.payload[popped.header_len..]).unwrap();
+        let ends = Ends { local_mac: frame.src(), remote_mac: frame.dst(), ..outer.ends };
+        let tunnel = crate::Tunnel::Vxlan(Tunnel::new(&config));
+        (tunnel, ends, u32::from(src_port - 49152) << 18)
+    });
 }
 
 #[test]

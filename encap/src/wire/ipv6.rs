@@ -307,6 +307,16 @@ pub fn set_traffic_class(packet: &mut [u8], class: u8) {
     put32(packet, field::VERSION_CLASS_LABEL, old & 0xf00f_ffff | u32::from(class) << 20);
 }
 
+/// Writes the traffic class of a packet, and its flow label: of `label` the lower twenty bits.
+///
+/// # Panics
+/// When `packet` is shorter than a header.
+#[inline]
+pub fn set_class_label(packet: &mut [u8], class: u8, label: u32) {
+    let word = 6 << 28 | u32::from(class) << 20 | label & 0x000f_ffff;
+    put32(packet, field::VERSION_CLASS_LABEL, word);
+}
+
 /// Writes the payload length of a packet.
 ///
 /// # Panics

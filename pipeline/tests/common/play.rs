@@ -13,7 +13,7 @@ use encap::wire::checksum;
 use pipeline::Turn;
 use pipeline::drops::Counters;
 use pipeline::frame::{Batch, CHUNK_SIZE, Chunk, Frame, Gso, GsoKind, Link, Partial};
-use pipeline::snapshot::{Hop, NextHop, Peer, PortId, Snapshot};
+use pipeline::snapshot::{Hop, NextHop, Peer, PortId, Snapshot, TunnelId};
 use pipeline::tables::neighbours::Neighbour;
 use pipeline::testing::{B_MAC, TUN, UPLINK, VETH, World};
 use pipeline::{Pipeline, stages};
@@ -88,7 +88,10 @@ fn add_v6_peer(snapshot: &mut Snapshot) {
         name: "c".into(),
         address: remote.into(),
         local: local.into(),
-        encap: snapshot.tunnels[0].tunnel.encap(&samples::ends(local.into(), remote.into())),
+        encap: Some((
+            TunnelId(0),
+            snapshot.tunnels[0].tunnel.encap(&samples::ends(local.into(), remote.into())),
+        )),
         neighbour: snapshot.neighbours.end(),
         ..b
     };

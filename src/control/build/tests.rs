@@ -192,9 +192,10 @@ fn peers_have_their_ways_and_macs() {
     assert_eq!(built.snapshot.peers_by_address.get(&c.address), Some(&1));
     assert_eq!(built.snapshot.tunnels[0].mac, vtep_mac("a"), "as a peer derives it");
     // From our VTEP to theirs, as the inner Ethernet header says.
-    let mut room = vec![0; c.encap.overhead()];
+    let (_, encap) = c.encap.as_ref().unwrap();
+    let mut room = vec![0; encap.overhead()];
     let inner = encap::Inner { family: encap::Family::V4, len: 100, tos: 0, flow_hash: 0 };
-    c.encap.push(&mut room, &inner);
+    encap.push(&mut room, &inner);
     assert_eq!(room[36..42], vteps[1].0);
     assert_eq!(room[42..48], vtep_mac("a").0);
 }

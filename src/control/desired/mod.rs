@@ -191,6 +191,14 @@ impl Desired {
         routes.filter(|(_, entry)| entry.value == *via).map(|(net, _)| *net)
     }
 
+    /// The prefixes that are routed by any port; it takes long only when there are some.
+    pub fn prefixes_by_ports(&self) -> impl Iterator<Item = IpNet> + '_ {
+        let is_port = |via: &Via| matches!(via, Via::Port(_));
+        let routes = self.uses.keys().any(is_port).then_some(&self.routes);
+        let routes = routes.into_iter().flatten();
+        routes.filter(move |(_, entry)| is_port(&entry.value)).map(|(net, _)| *net)
+    }
+
     fn set_port(&mut self, port: Arc<Port>) {
         self.ports.insert(port.name.clone(), Entry { value: port, origin: Origin::Api });
     }

@@ -23,6 +23,8 @@ pub struct Plan {
     pub peers: Vec<Name>,
     /// Prefixes that may lead elsewhere, or to the same under another number; sorted, each once.
     pub routes: Vec<IpNet>,
+    /// Whether tunnels have changed.
+    pub has_other_tunnels: bool,
     /// Whether anything but routes has changed.
     pub is_structural: bool,
 }
@@ -79,6 +81,8 @@ pub fn plan(old: &Desired, new: &Desired) -> Result<Plan, Vec<Fixed>> {
             plan.routes.push(*net);
         }
     }
+    plan.has_other_tunnels = old.base.tunnel != new.base.tunnel;
+    plan.is_structural = plan.has_other_tunnels;
     plan.gateways(old, new);
     plan.peers(old, new);
     plan.ports(old, new);
@@ -216,7 +220,6 @@ fn fixed_sections(old: &Config, new: &Config) -> Vec<Fixed> {
         ("workers", old.workers != new.workers),
         ("memory", old.memory != new.memory),
         ("uplink", old.uplink != new.uplink),
-        ("tunnel", old.tunnel != new.tunnel),
         ("gateway.mac", old.gateway.mac != new.gateway.mac),
         ("gateway.masquerade", old.gateway.masquerade != new.gateway.masquerade),
     ];

@@ -135,10 +135,18 @@ fn a_gateway_changes_what_pods_on_ethernet_are_told() {
 
 #[test]
 fn what_is_fixed_while_running_is_named() {
-    let file = FILE.replace("vni = 1", "vni = 2") + "[workers]\nmode = 'poll'";
+    let file = format!("{FILE}[workers]\nmode = 'poll'");
     let fixed = plan(&desired(), &Desired::new(config(&file))).unwrap_err();
     let sections: Vec<_> = fixed.into_iter().map(|Fixed { subject, .. }| subject).collect();
-    assert_eq!(sections, [Subject::Section("workers"), Subject::Section("tunnel")]);
+    assert_eq!(sections, [Subject::Section("workers")]);
+}
+
+#[test]
+fn tunnels_come_and_go_with_their_peers() {
+    let file = FILE.replace("vni = 1", "vni = 2");
+    let plan = plan(&desired(), &Desired::new(config(&file))).unwrap();
+    assert!(plan.has_other_tunnels && plan.is_structural);
+    assert!(plan.peers.is_empty() && plan.routes.is_empty());
 }
 
 #[test]

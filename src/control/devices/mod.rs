@@ -16,7 +16,7 @@ use super::state::PortFacts;
 use super::undo::Undo;
 use crate::config::{self, Config, Kind};
 use crate::io::Port;
-use crate::io::af_xdp::{AfXdp, AfXdpConfig, AfXdpError, Attach, Umem};
+use crate::io::af_xdp::{AfXdp, AfXdpConfig, AfXdpError, Attach, Matches, Umem};
 use crate::io::netns::NetnsError;
 use crate::io::tun::{self, TunConfig, TunError};
 use std::io;
@@ -138,7 +138,7 @@ pub fn open_uplink(
         AfXdpConfig {
             device: device.to_owned(),
             attach: attach(uplink.attach),
-            matches: Some(Vec::new()),
+            matches: Some(Matches::default()),
             ring: UPLINK_RING,
             fill: UPLINK_FILL,
         },

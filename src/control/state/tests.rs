@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::control::workers::WorkerFacts;
 use crate::worker::Stats;
 use encap::{Ends, Tunnel, vxlan};
-use pipeline::snapshot::{Peer, TunnelInfo};
+use pipeline::snapshot::{Accepts, Peer, TunnelId, TunnelInfo};
 use pipeline::tables::Slots;
 use pipeline::tables::neighbours::Neighbour;
 
@@ -70,8 +70,8 @@ pub(in crate::control) fn state() -> State {
         name: "b".to_owned(),
         address: remote,
         local,
-        tunnel: 0,
-        encap,
+        encap: Some((TunnelId(0), encap)),
+        accepts: Accepts::default().and(TunnelId(0)),
         uplink: PortId(0),
         neighbour: 0,
         check_source: true,
@@ -90,7 +90,7 @@ pub(in crate::control) fn state() -> State {
         ])),
         tunnels: Arc::new(vec![TunnelInfo {
             name: "vxlan".to_owned(),
-            steer: tunnel.steer(),
+            steers: tunnel.steers(),
             key: tunnel.key(),
             tunnel,
             mac: GATEWAY,

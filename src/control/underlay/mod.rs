@@ -195,11 +195,10 @@ impl Underlay {
         &self,
         peer: &Peer,
     ) -> Result<Result<(Way, Option<WayError>), WayError>, NetlinkError> {
-        let (name, address) = (peer.name.as_str(), peer.address.ip());
-        Ok(match self.way(name, address).await? {
+        Ok(match self.way(peer).await? {
             Ok(way) => Ok((way, None)),
             Err(error) if error.is_passing() => {
-                self.guess(name, address).map(|way| (way, Some(error)))
+                self.guess(peer.name.as_str(), peer.address.ip()).map(|way| (way, Some(error)))
             }
             Err(error) => Err(error),
         })

@@ -1,7 +1,7 @@
 //! The ways to the peers: which uplink, from which of our addresses, by which next hop.
 
 use super::Underlay;
-use crate::config::Config;
+use crate::config::{Config, Peer, TunnelMode};
 use crate::control::build::Way;
 use crate::control::netlink::{Changes, NetlinkError};
 use std::net::IpAddr;
@@ -38,6 +38,19 @@ pub enum WayError {
         /// The device of the route.
         device: String,
     },
+    /// A gateway is between, and there must not be one.
+    #[error(
+        "peer {peer}: the kernel's route to {address} leads by {gateway}, and `mode = \"never\"` is for \
+         peers that are on the same network; use \"cross-subnet\" and a tunnel, or correct the route"
+    )]
+    Behind {
+        /// The peer.
+        peer: String,
+        /// Its address.
+        address: IpAddr,
+        /// Who is between.
+        gateway: IpAddr,
+    },
     /// We have no address to send from.
     #[error(
         "peer {peer}: {address} can't be sent to from here: no uplink has an address of that \
@@ -72,8 +85,8 @@ impl Underlay {
     ) -> Result<Vec<Way>, NetlinkError> {
         let mut new = Vec::with_capacity(ways.len());
         for (i, (peer, old)) in config.peer.iter().zip(ways).enumerate() {
-            let (name, address) = (peer.name.as_str(), peer.address.ip());
-            let answer = self.way(name, address).await?;
+            let name = peer.name.as_str();
+            let answer = self.way(peer).await?;
             let error = answer.as_ref().err().cloned();
             if self.complaints[i] != error {
                 match &error {
@@ -102,12 +115,8 @@ impl Underlay {
     ///
     /// # Errors
     /// When the kernel can't be asked.
-    pub(super) async fn way(
-        &self,
-        peer: &str,
-        address: IpAddr,
-    ) -> Result<Result<Way, WayError>, NetlinkError> {
-        let peer = peer.to_owned();
+    pub(super) async fn way(&self, to: &Peer) -> Result<Result<Way, WayError>, NetlinkError> {
+        let (peer, address) = (to.name.to_string(), to.address.ip());
         let Some(route) = self.netlink.route_to(address).await? else {
             return Ok(Err(WayError::NoRoute { peer, address }));
         };
@@ -124,6 +133,9 @@ impl Underlay {
         let Some(local) = route.source.or_else(|| self.source(uplink, address)) else {
             return Ok(Err(WayError::NoSource { peer, address }));
         };
+        if let Some(gateway) = route.gateway.filter(|_| to.mode == TunnelMode::Never) {
+            return Ok(Err(WayError::Behind { peer, address, gateway }));
+        }
         Ok(Ok(Way { uplink, local, next_hop: route.gateway.unwrap_or(address) }))
     }
 

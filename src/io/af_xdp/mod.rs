@@ -44,7 +44,7 @@ use std::time::{Duration, Instant};
 use umem::Mode;
 
 pub use error::AfXdpError;
-pub use program::Match;
+pub use program::Matches;
 pub(crate) use program::attach_as as attach_link;
 pub use umem::Umem;
 
@@ -71,7 +71,7 @@ pub struct AfXdpConfig {
     /// How to attach the program.
     pub attach: Attach,
     /// Which packets are ours: the others go on to the kernel. All are when `None`: a pod's veth.
-    pub matches: Option<Vec<Match>>,
+    pub matches: Option<Matches>,
     /// Slots of each ring: a power of two.
     pub ring: u32,
     /// Chunks that stand ready for a quiet queue; they become more with its load.
@@ -111,7 +111,7 @@ impl Device {
     }
 
     /// Replaces what is ours of the device's packets.
-    pub fn set_matches(&self, matches: &[Match]) -> Result<(), AfXdpError> {
+    pub fn set_matches(&self, matches: &Matches) -> Result<(), AfXdpError> {
         let device = &self.config.device;
         let step = "change which packets are ours";
         self.program.set_matches(matches).map_err(|e| AfXdpError::setup(device, step, e))

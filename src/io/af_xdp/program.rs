@@ -4,11 +4,13 @@
 //! a program attached by netlink would go on swallowing the device's traffic without us.
 
 use super::{AfXdpConfig, AfXdpError, Attach};
-use aya::maps::{HashMap, Map, MapData, XskMap};
+use aya::maps::lpm_trie::{self, LpmTrie};
+use aya::maps::{HashMap, Map, MapData, MapError, XskMap};
 use aya::programs::links::FdLink;
 use aya::programs::{ProgramError, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use encap::Steer;
+use ipnet::IpNet;
 use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
@@ -32,32 +34,41 @@ static LOADER: LazyLock<Mutex<EbpfLoader<'static>>> = LazyLock::new(|| {
 pub(super) const BUSY: Duration = Duration::from_secs(1);
 
 /// Packets of an uplink that are ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Match {
-    /// Their destination address: ours on the underlay.
-    pub address: IpAddr,
-    /// Which of the packets to that address.
-    pub steer: Steer,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Matches {
+    /// A tunnel's: those to an address of ours on the underlay, and which of them.
+    pub tunnels: HashSet<(IpAddr, Steer)>,
+    /// All to pods, where peers may send without a tunnel.
+    pub pods: HashSet<IpNet>,
 }
 
 /// `struct match` of bpf/uplink.bpf.c.
 type Key = [u8; 20];
+/// `struct prefix` behind its length, likewise.
+type Prefix = [u8; 16];
 
-impl Match {
-    fn key(&self) -> Key {
-        let address = match self.address {
-            IpAddr::V4(address) => address.to_ipv6_mapped(),
-            IpAddr::V6(address) => address,
-        };
-        let (port, protocol) = match self.steer {
-            Steer::Udp(port) => (port, libc::IPPROTO_UDP as u8),
-            Steer::Protocol(protocol) => (0, protocol),
-        };
-        let mut key = [0; 20];
-        key[..16].copy_from_slice(&address.octets());
-        key[16..18].copy_from_slice(&port.to_be_bytes());
-        key[18] = protocol;
-        key
+fn key((address, steer): &(IpAddr, Steer)) -> Key {
+    let (port, protocol) = match *steer {
+        Steer::Udp(port) => (port, libc::IPPROTO_UDP as u8),
+        Steer::Protocol(protocol) => (0, protocol),
+    };
+    let mut key = [0; 20];
+    key[..16].copy_from_slice(&octets(*address));
+    key[16..18].copy_from_slice(&port.to_be_bytes());
+    key[18] = protocol;
+    key
+}
+
+fn prefix(net: &IpNet) -> lpm_trie::Key<Prefix> {
+    let above = if net.addr().is_ipv4() { 96 } else { 0 };
+    lpm_trie::Key::new(u32::from(net.prefix_len()) + above, octets(net.addr()))
+}
+
+/// Of IPv4 the mapped address (RFC 4291 §2.5.5.2).
+fn octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
     }
 }
 
@@ -68,12 +79,15 @@ pub(super) struct Program {
     /// Why it is not native, if it is not.
     reason: Option<String>,
     sockets: Mutex<Sockets>,
-    matches: Option<Mutex<Matches>>,
+    matches: Option<Mutex<Tables>>,
     _link: FdLink,
 }
 
 struct Sockets(XskMap<MapData>);
-struct Matches(HashMap<MapData, Key, u8>);
+struct Tables {
+    tunnels: HashMap<MapData, Key, u8>,
+    pods: LpmTrie<MapData, Prefix, u8>,
+}
 
 impl std::fmt::Debug for Sockets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -81,9 +95,9 @@ impl std::fmt::Debug for Sockets {
     }
 }
 
-impl std::fmt::Debug for Matches {
+impl std::fmt::Debug for Tables {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Matches({})", self.0.keys().count())
+        write!(f, "Tables({}, {})", self.tunnels.keys().count(), self.pods.keys().count())
     }
 }
 
@@ -105,9 +119,12 @@ impl Program {
         let sockets = take(&mut ebpf, "sockets", XskMap::try_from);
         let mut matches = None;
         if let Some(wanted) = &config.matches {
-            let mut table = Matches(take(&mut ebpf, "matches", HashMap::try_from));
-            table.replace(wanted).map_err(|e| AfXdpError::loading(device, e))?;
-            matches = Some(Mutex::new(table));
+            let mut tables = Tables {
+                tunnels: take(&mut ebpf, "matches", HashMap::try_from),
+                pods: take(&mut ebpf, "prefixes", LpmTrie::try_from),
+            };
+            tables.replace(wanted).map_err(|e| AfXdpError::loading(device, e))?;
+            matches = Some(Mutex::new(tables));
         }
         let program = ebpf.program_mut(name).expect("the object has a program of its own name");
         let program: &mut Xdp =
@@ -135,11 +152,11 @@ impl Program {
         let _ = self.sockets.lock().unwrap_or_else(|e| e.into_inner()).0.unset(queue);
     }
 
-    /// Replaces the table of what is ours. A program for pods has none: all is ours.
-    pub(super) fn set_matches(&self, wanted: &[Match]) -> io::Result<()> {
-        let Some(matches) = &self.matches else { return Ok(()) };
-        let mut matches = matches.lock().unwrap_or_else(|e| e.into_inner());
-        matches.replace(wanted).map_err(io::Error::other)
+    /// Replaces the tables of what is ours. A program for pods has none: all is ours.
+    pub(super) fn set_matches(&self, wanted: &Matches) -> io::Result<()> {
+        let Some(tables) = &self.matches else { return Ok(()) };
+        let mut tables = tables.lock().unwrap_or_else(|e| e.into_inner());
+        tables.replace(wanted).map_err(io::Error::other)
     }
 
     pub(super) fn is_native(&self) -> bool {
@@ -156,18 +173,26 @@ impl Program {
     }
 }
 
-impl Matches {
+impl Tables {
     /// What is wanted comes first, so that what stays is never missing.
-    fn replace(&mut self, wanted: &[Match]) -> Result<(), aya::maps::MapError> {
-        let wanted: HashSet<Key> = wanted.iter().map(Match::key).collect();
-        for key in &wanted {
-            self.0.insert(key, 1, 0)?;
+    fn replace(&mut self, wanted: &Matches) -> Result<(), MapError> {
+        let Tables { tunnels, pods } = self;
+        let keys: HashSet<Key> = wanted.tunnels.iter().map(key).collect();
+        for key in &keys {
+            tunnels.insert(key, 1, 0)?;
         }
-        let stale: Vec<Key> = self.0.keys().flatten().filter(|key| !wanted.contains(key)).collect();
-        for key in stale {
-            self.0.remove(&key)?;
+        let prefixes = wanted.pods.iter().map(prefix);
+        let prefixes: std::collections::HashMap<(u32, Prefix), _> =
+            prefixes.map(|key| ((key.prefix_len(), key.data()), key)).collect();
+        for key in prefixes.values() {
+            pods.insert(key, 1, 0)?;
         }
-        Ok(())
+        let stale: Vec<_> = tunnels.keys().flatten().filter(|key| !keys.contains(key)).collect();
+        stale.iter().try_for_each(|key| tunnels.remove(key))?;
+        let is_stale =
+            |key: &lpm_trie::Key<Prefix>| !prefixes.contains_key(&(key.prefix_len(), key.data()));
+        let stale: Vec<_> = pods.keys().flatten().filter(is_stale).collect();
+        stale.iter().try_for_each(|key| pods.remove(key))
     }
 }
 
@@ -241,12 +266,16 @@ mod tests {
 
     #[test]
     fn keys_are_as_the_program_has_them() {
-        let v4 = Match { address: "192.0.2.1".parse().unwrap(), steer: Steer::Udp(8472) };
+        let v4 = key(&("192.0.2.1".parse().unwrap(), Steer::Udp(8472)));
         let mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1];
-        assert_eq!(v4.key()[..16], mapped);
-        assert_eq!(v4.key()[16..], [0x21, 0x18, 17, 0]);
-        let v6 = Match { address: "2001:db8::1".parse().unwrap(), steer: Steer::Protocol(41) };
-        assert_eq!(v6.key()[..4], [0x20, 1, 0x0d, 0xb8]);
-        assert_eq!(v6.key()[16..], [0, 0, 41, 0]);
+        assert_eq!(v4[..16], mapped);
+        assert_eq!(v4[16..], [0x21, 0x18, 17, 0]);
+        let v6 = key(&("2001:db8::1".parse().unwrap(), Steer::Protocol(41)));
+        assert_eq!(v6[..4], [0x20, 1, 0x0d, 0xb8]);
+        assert_eq!(v6[16..], [0, 0, 41, 0]);
+        let pods = prefix(&"192.0.2.1/32".parse().unwrap());
+        assert_eq!((pods.prefix_len(), pods.data()), (128, mapped));
+        let pods = prefix(&"2001:db8::/32".parse().unwrap());
+        assert_eq!((pods.prefix_len(), &pods.data()[..4]), (32, &[0x20, 1, 0x0d, 0xb8][..]));
     }
 }

@@ -55,7 +55,7 @@ impl Report {
             ok: true,
             lab: Lab {
                 file: topology.file.clone(),
-                encap: topology.tunnel.kind(),
+                encap: topology.encap(),
                 underlay: topology.family,
                 io: topology.io,
             },

@@ -2,16 +2,16 @@
 //! ours (`etherparse`).
 //!
 //! Two captures run while the checks do. *Inside* has the first packets of the tunnel: each must be
-//! one of ours, from node to node and around a packet from pod to pod. *Outside* has all that is
-//! not the tunnel's: no address of a pod may be in it.
+//! one of ours, from node to node and around a packet from pod to pod; without a tunnel, the first ones
+//! between pods. *Outside* has all others: no address of a pod may be in it.
 
 use super::super::file::Family;
 use super::super::state::DIRECTORY;
-use super::super::topology::{Topology, WIRE, netns};
+use super::super::topology::{Topology, Tunnel, WIRE, netns};
 use super::super::{Error, Result, shell, underlay};
 use super::{Fault, Scene, Verdict, echo};
-use encap::Steer;
-use etherparse::{LaxNetSlice, LaxSlicedPacket, TransportSlice};
+use encap::{Steer, Strip};
+use etherparse::{LaxIpPayloadSlice, LaxNetSlice, LaxSlicedPacket, TransportSlice};
 use ipnet::IpNet;
 use pcap_file::pcap::PcapReader;
 use std::fs::File;
@@ -24,8 +24,6 @@ use std::process::{Child, Stdio};
 const INSIDE: usize = 20_000;
 /// Bytes that are kept of each: all headers, and those of an error's quoted packet.
 const SNAP: usize = 256;
-/// Bytes of a VXLAN header (RFC 7348 §5).
-const VXLAN: usize = 8;
 
 /// Captures at work.
 pub(super) struct Capture {
@@ -37,10 +35,14 @@ impl Capture {
     /// Starts them where the wire can be tapped.
     pub(super) fn start(topology: &Topology) -> Result<Option<Self>> {
         let Some(device) = underlay::tap(topology) else { return Ok(None) };
-        let tunnel = match topology.tunnel.tunnel.steer() {
-            Steer::Udp(port) => format!("udp port {port}"),
-            Steer::Protocol(number) => format!("proto {number}"),
+        let parts: Vec<String> = match &topology.tunnel {
+            Some(tunnel) => tunnel.tunnel.steers().into_iter().map(filter).collect(),
+            None => {
+                let pods = topology.nodes.iter().flat_map(|node| node.subnets.iter());
+                pods.map(|net| format!("( not arp and net {net} )")).collect()
+            }
         };
+        let tunnel = format!("( {} )", parts.join(" or "));
         // Of both families; a request and a reply.
         let pings = topology.pods().count().pow(2) * echo::TIMES * 2 * 2;
         let inside = format!("-c {} {tunnel}", INSIDE.max(pings));
@@ -55,6 +57,17 @@ impl Capture {
     pub(super) fn stop(&mut self) -> Result<()> {
         self.inside.stop()?;
         self.outside.stop()
+    }
+}
+
+/// As tcpdump says it.
+fn filter(steer: Steer) -> String {
+    match steer {
+        Steer::Udp(port) => format!("udp port {port}"),
+        // Over IPv6 maybe behind Destination Options.
+        Steer::Protocol(number) => format!(
+            "ip proto {number} or ip6 proto {number} or ( ip6 proto 60 and ip6[40] == {number} )"
+        ),
     }
 }
 
@@ -166,6 +179,7 @@ fn inner(
 ) -> std::result::Result<[IpAddr; 2], String> {
     let outer = slice(frame)?;
     let ends = addresses(&outer).ok_or("a tunnel's frame without IP")?;
+    let Some(Tunnel { tunnel, .. }) = &topology.tunnel else { return Ok(ends) };
     if ends[0].is_ipv4() != (topology.family == Family::V4)
         || !ends.iter().all(|ip| nodes.contains(ip))
     {
@@ -174,16 +188,30 @@ fn inner(
             ends[0], ends[1]
         ));
     }
-    let Some(TransportSlice::Udp(udp)) = &outer.transport else {
-        return Err("a tunnel's packet without UDP".into());
+    let (by, payload) = match (&outer.transport, &outer.net) {
+        (Some(TransportSlice::Udp(udp)), _) => (Steer::Udp(udp.destination_port()), udp.payload()),
+        (_, Some(LaxNetSlice::Ipv4(ip))) => behind(ip.payload()),
+        (_, Some(LaxNetSlice::Ipv6(ip))) => behind(ip.payload()),
+        _ => return Err("a tunnel's frame without IP".into()),
     };
-    let payload = udp.payload();
-    let header = 0x08 << 56 | u64::from(topology.tunnel.tunnel.key()) << 8;
-    if payload.len() < VXLAN || payload[..VXLAN] != header.to_be_bytes() {
-        return Err(format!("a VXLAN header that is not {header:016x}"));
+    if !tunnel.steers().contains(&by) {
+        return Err(format!("a tunnel's packet that came by {by:?}"));
     }
-    let inner = slice(&payload[VXLAN..])?;
+    let popped = tunnel.pop(by, payload).map_err(|e| format!("a tunnel's header: {e}"))?;
+    if popped.key != tunnel.key() {
+        return Err(format!("network {} in a tunnel's header, not {}", popped.key, tunnel.key()));
+    }
+    let rest = &payload[popped.header_len..];
+    let inner = match popped.strip {
+        Strip::Ethernet => slice(rest)?,
+        Strip::Ip(_) => LaxSlicedPacket::from_ip(rest)
+            .map_err(|e| format!("a packet within a tunnel that ends early: {e}"))?,
+    };
     addresses(&inner).ok_or("a tunnel's packet around one without IP".into())
+}
+
+fn behind<'a>(ip: &LaxIpPayloadSlice<'a>) -> (Steer, &'a [u8]) {
+    (Steer::Protocol(ip.ip_number.0), ip.payload)
 }
 
 /// An address of the pods' that a frame has outside of a tunnel.
@@ -262,7 +290,7 @@ mod tests {
 
     #[test]
     fn another_network_or_a_stranger_is_not_ours() {
-        assert!(judge(&tunnelled(2, [192, 168, 77, 2])).unwrap_err().contains("VXLAN"));
+        assert!(judge(&tunnelled(2, [192, 168, 77, 2])).unwrap_err().contains("network 2"));
         assert!(judge(&tunnelled(1, [192, 168, 77, 9])).unwrap_err().contains("not nodes"));
     }
 

@@ -1,6 +1,7 @@
 //! From a topology file to a topology: what is valid, and what follows from it.
 
 use super::{Dual, Error, Node, Overrides, Pod, Topology, Tunnel, WIRE, netns};
+use crate::config::DIRECT;
 use crate::lab::file::{self, Family, File, Router, UnderlayKind};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::collections::HashMap;
@@ -38,7 +39,7 @@ impl Reader<'_> {
         let tunnel = self.tunnel(&file, overrides)?;
         let nodes = self.nodes(&file, family)?;
         for node in file.nodes.get_ref() {
-            self.router(node, &tunnel)?;
+            self.router(node, tunnel.as_ref())?;
         }
         let kind = *file.underlay.kind.get_ref();
         if kind == UnderlayKind::Veth && nodes.len() != 2 {
@@ -63,8 +64,8 @@ impl Reader<'_> {
         })
     }
 
-    /// The tunnel that the overlay uses: that of the kind asked for, or the only one.
-    fn tunnel(&self, file: &File, overrides: &Overrides) -> Result<Tunnel, Error> {
+    /// The tunnel that the overlay uses: that of the kind asked for, or the only one; or none.
+    fn tunnel(&self, file: &File, overrides: &Overrides) -> Result<Option<Tunnel>, Error> {
         let default;
         let (span, tunnels) = match &file.tunnel {
             Some(tunnels) => (tunnels.span(), tunnels.get_ref()),
@@ -73,7 +74,11 @@ impl Reader<'_> {
                 (0..0, &default)
             }
         };
-        let wanted = overrides.encap.as_ref().or(file.overlay.encap.as_ref());
+        let wanted = overrides.encap.as_deref().or(file.overlay.encap.as_deref());
+        let wanted = wanted.or(file.tunnel.is_none().then_some("vxlan"));
+        if wanted == Some(DIRECT) {
+            return Ok(None);
+        }
         let chosen = match wanted {
             Some(kind) => tunnels.get_key_value(kind),
             None => tunnels.iter().next().filter(|_| tunnels.len() == 1),
@@ -94,7 +99,7 @@ impl Reader<'_> {
             self.error(span, format!("tunnel.{kind}: {}", e.message()))
         })?;
         let (name, tunnel) = configs.tunnels().next().expect("one table makes one tunnel");
-        Ok(Tunnel { table: table.clone(), name: name.into(), tunnel })
+        Ok(Some(Tunnel { table: table.clone(), name: name.into(), tunnel }))
     }
 
     fn nodes(&self, file: &File, family: Family) -> Result<Vec<Node>, Error> {
@@ -222,30 +227,40 @@ impl Reader<'_> {
     }
 
     /// A kernel node speaks what its preset says; the tunnel must be that.
-    fn router(&self, node: &file::Node, tunnel: &Tunnel) -> Result<(), Error> {
+    fn router(&self, node: &file::Node, tunnel: Option<&Tunnel>) -> Result<(), Error> {
         let Router::KernelVxlan(preset) = *node.router.get_ref() else { return Ok(()) };
         let (vni, port) = preset.vni_and_port();
-        let vxlan = &tunnel.tunnel;
-        let speaks = vxlan.steer() == encap::Steer::Udp(port) && vxlan.key() == vni;
-        if tunnel.kind() == "vxlan" && speaks {
+        let is_it = |Tunnel { tunnel, .. }: &&Tunnel| {
+            tunnel.kind() == encap::Kind::Vxlan
+                && tunnel.steers() == [encap::Steer::Udp(port)]
+                && tunnel.key() == vni
+        };
+        if tunnel.filter(is_it).is_some() {
             return Ok(());
         }
-        let table = tunnel.table.to_string().trim().replace('\n', ", ");
+        let found = tunnel.map_or("none".to_owned(), |tunnel| {
+            let table = tunnel.table.to_string().trim().replace('\n', ", ");
+            format!("[[tunnel.{}]] with {table}", tunnel.kind())
+        });
         let message = format!(
-            "this router speaks VXLAN with vni = {vni} and port = {port}; the overlay's tunnel is \
-             [[tunnel.{}]] with {table}",
-            tunnel.kind()
+            "this router speaks VXLAN with vni = {vni} and port = {port}; the overlay's tunnel is {found}"
         );
         Err(self.error(node.router.span(), message))
     }
 }
 
-/// What flannel speaks.
+/// What flannel and Calico speak.
 fn default_tunnels() -> toml::Table {
     toml::toml! {
         [[vxlan]]
         name = "vxlan"
         vni = 1
         port = 8472
+
+        [[ipip]]
+        name = "ipip"
+
+        [[udp]]
+        name = "udp"
     }
 }

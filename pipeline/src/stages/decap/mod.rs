@@ -1,9 +1,11 @@
 //! Takes tunnel headers off what came by an uplink.
 //!
 //! A packet is one of ours when a tunnel is steered at it, it is for our end of a peer's tunnel, its
-//! outer source is that peer, and it names a network that we carry. Anything else is dropped for a
-//! reason of its own: an uplink's port is handed only what the XDP program took from the kernel.
+//! outer source is that peer, and it names a network that we carry; or, where peers may send without a
+//! tunnel, when it is from an address behind such a peer to one of a pod of ours. Anything else is dropped
+//! for a reason of its own: an uplink's port is handed only what the XDP program took from the kernel.
 
+mod direct;
 #[cfg(test)]
 mod tests;
 
@@ -12,8 +14,9 @@ use super::parse::{mark_discovery, parse_ip};
 use crate::cx::Cx;
 use crate::drops::Reason;
 use crate::frame::{Batch, Frame, Mark, Packet, Partial, Pool};
-use crate::snapshot::{Peer, Snapshot, TunnelInfo};
+use crate::snapshot::{Peer, Snapshot, TunnelId, TunnelInfo};
 use crate::sums;
+use direct::Direct;
 use encap::wire::{Mac, checksum, ethernet, ipv4, ipv6, protocol, udp};
 use encap::{Family, Popped, Steer, Strip, Tunnel};
 use std::net::IpAddr;
@@ -38,12 +41,15 @@ pub struct Decap;
 
 impl Stage for Decap {
     fn process(&mut self, batch: &mut Batch, cx: &mut Cx<'_>) {
-        let mut latest = None;
+        let (mut latest, mut direct) = (None, Direct::default());
         for i in batch.marked(Mark::Outer) {
             let frame = &mut batch[i];
             let Some(port) = cx.snapshot.ports.get(frame.meta.in_port.index()) else { continue };
-            let result = decap(frame, cx.snapshot, &mut latest, port.partial_sums)
-                .and_then(|outer| enter(frame, &outer, port.partial_sums, cx.pool));
+            let result = match cx.snapshot.direct && direct.take(frame, cx.snapshot) {
+                true => Ok(()),
+                false => decap(frame, cx.snapshot, &mut latest, port.partial_sums)
+                    .and_then(|outer| enter(frame, &outer, port.partial_sums, cx.pool)),
+            };
             match result {
                 Ok(()) => mark_discovery(batch, i),
                 Err(reason) => batch.drop(i, reason),
@@ -130,37 +136,39 @@ impl<'a> Known<'a> {
         if peer.local != dst {
             return Err(NOT_LOCAL);
         }
+        if meta.packet.is_fragment() {
+            return Err(FRAGMENT);
+        }
         let (packet, protocol) = (meta.packet, meta.protocol);
         Ok(Known { packet, protocol, port, ends, steer, tunnel, id, peer })
     }
 }
 
-/// Source and destination of an outer packet, as they stand and as addresses.
+/// Source and destination of a packet, as they stand and as addresses.
 fn ends(frame: &Frame) -> Result<([u8; 32], IpAddr, IpAddr), Reason> {
     let mut bytes = [0; 32];
-    match frame.meta.packet {
-        Packet::V4 => {
+    match frame.meta.packet.family() {
+        Some(Family::V4) => {
             let header = frame.bytes_at(frame.meta.l3).ok_or(HEADER)?;
             let (src, dst) = ipv4::addresses(header);
             bytes[..4].copy_from_slice(&src.octets());
             bytes[4..8].copy_from_slice(&dst.octets());
             Ok((bytes, src.into(), dst.into()))
         }
-        Packet::V6 => {
+        Some(Family::V6) => {
             let header = frame.bytes_at(frame.meta.l3).ok_or(HEADER)?;
             let (src, dst) = ipv6::addresses(header);
             bytes[..16].copy_from_slice(&src.octets());
             bytes[16..].copy_from_slice(&dst.octets());
             Ok((bytes, src.into(), dst.into()))
         }
-        Packet::V4Fragment | Packet::V6Fragment => Err(FRAGMENT),
-        Packet::Arp | Packet::Unknown => Err(NO_TUNNEL),
+        None => Err(NO_TUNNEL),
     }
 }
 
 /// The tunnels whose packets such are.
 fn steered(steer: Steer, snapshot: &Snapshot) -> impl Iterator<Item = (usize, &TunnelInfo)> {
-    snapshot.tunnels.iter().enumerate().filter(move |(_, tunnel)| tunnel.steer == steer)
+    snapshot.tunnels.iter().enumerate().filter(move |(_, tunnel)| tunnel.steers.contains(&steer))
 }
 
 /// Bytes of the headers of most packets: IPv4, UDP, eight of the tunnel, Ethernet.
@@ -236,12 +244,12 @@ fn open<'a>(
     }
     let (first_index, first) = known.tunnel;
     let payload = head.bytes.get(head.l4 + header_len..).unwrap_or_default();
-    let popped = first.tunnel.pop(payload).map_err(|_| HEADER)?;
+    let popped = first.tunnel.pop(known.steer, payload).map_err(|_| HEADER)?;
     let (index, tunnel) = match popped.key == first.key {
         true => (first_index, first),
         false => with_key(popped.key, known.steer, snapshot)?,
     };
-    accept(known.peer, index)?;
+    accept(known.peer, TunnelId(index as u8))?;
     let (family, link) = inner(payload, popped, tunnel)?;
     let len = head.l4 + header_len + popped.header_len + link;
     Ok(Outer { tunnel: &tunnel.tunnel, family, tos, sum, len, peer: known.id })
@@ -253,10 +261,10 @@ fn with_key(key: u32, steer: Steer, snapshot: &Snapshot) -> Result<(usize, &Tunn
     steered(steer, snapshot).find(|(_, tunnel)| tunnel.key == key).ok_or(UNKNOWN_VNI)
 }
 
-/// A peer may use the tunnel that is configured towards it.
+/// A peer may use the tunnels that are configured for it.
 #[inline]
-fn accept(peer: &Peer, tunnel: usize) -> Result<(), Reason> {
-    if peer.tunnel == tunnel { Ok(()) } else { Err(UNKNOWN_PEER) }
+fn accept(peer: &Peer, tunnel: TunnelId) -> Result<(), Reason> {
+    if peer.accepts.takes(tunnel) { Ok(()) } else { Err(UNKNOWN_PEER) }
 }
 
 /// Checks the outer UDP header; the folded sum over the packet. A checksum of zero says that the

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::snapshot::{Accepts, Hop, NextHop};
 use crate::testing::*;
 use etherparse::PacketBuilder;
 use std::sync::Arc;
@@ -191,4 +192,117 @@ fn what_a_pod_wraps_itself_stays_its_own_payload() {
         .unwrap();
     let sent = world.pass(VETH, &bytes);
     assert_eq!((sent[0].0, sent[0].1.len()), (UPLINK, bytes.len() + 50));
+}
+
+/// A node whose peer may send without a tunnel, and is sent to so.
+fn direct() -> World {
+    let mut world = World::default();
+    let peer = &mut Arc::make_mut(&mut world.snapshot.peers)[0];
+    (peer.encap, peer.accepts) = (None, Accepts::none(true));
+    world.snapshot.direct = true;
+    world
+}
+
+fn bare(src: [u8; 4], dst: [u8; 4]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    PacketBuilder::ethernet2(B_MAC.0, MACS[0].0)
+        .ipv4(src, dst, 64)
+        .udp(4000, VXLAN_PORT)
+        .write(&mut bytes, b"hello")
+        .unwrap();
+    bytes
+}
+
+#[test]
+fn a_peers_packet_may_come_and_go_as_it_is() {
+    let mut world = direct();
+    let whole = bare(B1.octets(), A1.octets());
+    let mut fragment = whole.clone();
+    fragment[IP + 6] = 0x20;
+    fragment[IP + 10..IP + 12].fill(0);
+    let sum = checksum::of(&fragment[IP..IP + 20]);
+    fragment[IP + 10..IP + 12].copy_from_slice(&sum.to_be_bytes());
+    for frame in [&whole, &whole, &fragment] {
+        let sent = world.pass(UPLINK, frame);
+        let [(VETH, bytes)] = &sent[..] else { panic!("{sent:?}") };
+        assert_eq!((&bytes[..6], bytes[IP + 8]), (&A1_MAC.0[..], 63));
+        assert_eq!(bytes[IP + 12..], frame[IP + 12..]);
+    }
+    let mut reply = Vec::new();
+    PacketBuilder::ethernet2(A1_MAC.0, MACS[1].0)
+        .ipv4(A1.octets(), B1.octets(), 64)
+        .udp(VXLAN_PORT, 4000)
+        .write(&mut reply, b"hello")
+        .unwrap();
+    let sent = world.pass(VETH, &reply);
+    let [(UPLINK, bytes)] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!((&bytes[..12], bytes[IP + 8]), (&[B_MAC.0, MACS[0].0].concat()[..], 63));
+    assert_eq!(bytes[IP + 12..], reply[IP + 12..]);
+    world.check_laws();
+}
+
+#[test]
+fn what_comes_as_it_is_must_be_a_peers_for_a_pod() {
+    let (b1, a1) = (B1.octets(), A1.octets());
+    let mut world = direct();
+    world.route([10, 77, 0, 0].into(), Some(16), NextHop::new(Hop::Peer(0)));
+    let cases = [
+        // From nobody, from a pod of our own, from a peer's node itself.
+        (bare([10, 244, 9, 9], a1), UNKNOWN_PEER),
+        (bare(A2.octets(), a1), UNKNOWN_PEER),
+        (bare(NODE_B.octets(), a1), NOT_LOCAL),
+        // To nobody, to the gateway, to what is behind a peer.
+        (bare(b1, [10, 250, 0, 1]), UNKNOWN_PEER),
+        (bare(b1, GATEWAY.octets()), UNKNOWN_PEER),
+        (bare(b1, [10, 77, 0, 1]), UNKNOWN_PEER),
+    ];
+    for (frame, reason) in &cases {
+        world.expect_drop(UPLINK, frame, *reason);
+    }
+    // Of a peer that is to use a tunnel nothing passes.
+    let mut world = World::default();
+    world.expect_drop(UPLINK, &bare(b1, a1), UNKNOWN_PEER);
+    world.snapshot.direct = true;
+    world.expect_drop(UPLINK, &bare(b1, a1), UNKNOWN_PEER);
+    world.check_laws();
+}
+
+#[test]
+fn a_peer_may_use_the_tunnels_that_are_configured_for_it() {
+    let tunnels = "[[vxlan]]\nvni = 1\nport = 8472\n[[udp]]\n[[ipip]]";
+    let mut world = World::new(tunnels);
+    let configs: encap::Configs = toml::from_str(tunnels).unwrap();
+    let others = configs.tunnels().skip(1).map(|(name, tunnel)| TunnelInfo {
+        name: name.to_owned(),
+        steers: tunnel.steers(),
+        key: tunnel.key(),
+        mac: VTEP,
+        tunnel,
+    });
+    Arc::make_mut(&mut world.snapshot.tunnels).extend(others);
+    let inner = &from_peer()[INNER_IP..];
+    let outer = |protocol| {
+        let mut bytes = Vec::new();
+        let ip = PacketBuilder::ethernet2(B_MAC.0, MACS[0].0).ipv4(NODE_B.octets(), NODE_A.octets(), 64);
+        match protocol {
+            protocol::UDP => ip.udp(50000, encap::udp::PORT).write(&mut bytes, inner).unwrap(),
+            number => ip.write(&mut bytes, number.into(), inner).unwrap(),
+        }
+        bytes
+    };
+    for (tunnel, protocol) in [(TunnelId(1), protocol::IPIP), (TunnelId(2), protocol::UDP)] {
+        let frame = outer(protocol);
+        world.expect_drop(UPLINK, &frame, UNKNOWN_PEER);
+        let peer = &mut Arc::make_mut(&mut world.snapshot.peers)[0];
+        peer.accepts = peer.accepts.and(tunnel);
+        assert_eq!(world.pass(UPLINK, &frame).len(), 1, "{tunnel:?}");
+        assert_eq!(world.pass(UPLINK, &from_peer()).len(), 1, "and as before");
+    }
+    let mut other = outer(protocol::IPIP);
+    other[IP + 9] = protocol::IPV6;
+    other[IP + 10..IP + 12].fill(0);
+    let sum = checksum::of(&other[IP..IP + 20]);
+    other[IP + 10..IP + 12].copy_from_slice(&sum.to_be_bytes());
+    world.expect_drop(UPLINK, &other, HEADER);
+    world.check_laws();
 }

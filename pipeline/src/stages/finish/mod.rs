@@ -13,8 +13,9 @@ use super::Stage;
 use crate::cx::Cx;
 use crate::frame::{Batch, Frame, GsoKind};
 use crate::latest::Latest;
-use crate::snapshot::{Caps, Hop, Peer, PortInfo, Snapshot};
+use crate::snapshot::{Caps, Hop, PortInfo, Snapshot};
 use coalesce::Coalescer;
+use encap::Encap;
 use segment::{Shape, link_len};
 
 crate::drops! { Finish:
@@ -71,7 +72,7 @@ impl Finish {
             return batch.drop(i, TOO_BIG);
         }
         if kind != GsoKind::None && !takes(port.caps, kind) {
-            return segment::segment(batch, i, id, port, peer(&batch[i], snapshot), cx);
+            return segment::segment(batch, i, id, port, encap(&batch[i], snapshot), cx);
         }
         if port.caps.coalesce && self.coalescer.offer(batch, i, id, cx) {
             return;
@@ -85,11 +86,13 @@ impl Finish {
     }
 }
 
-/// The peer to whose tunnel the frame's outer headers belong.
+/// What made the frame's outer headers.
 #[inline]
-fn peer<'a>(frame: &Frame, snapshot: &'a Snapshot) -> Option<&'a Peer> {
+fn encap<'a>(frame: &Frame, snapshot: &'a Snapshot) -> Option<&'a Encap> {
     match frame.meta.next_hop.hop() {
-        Hop::Peer(index) if frame.meta.outer != 0 => snapshot.peers.get(index),
+        Hop::Peer(index) if frame.meta.outer != 0 => {
+            snapshot.peers.get(index)?.encap.as_ref().map(|(_, encap)| encap)
+        }
         _ => None,
     }
 }

@@ -8,7 +8,8 @@ use crate::cx::Cx;
 use crate::frame::{
     Batch, CHUNK_SIZE, Frame, Gso, GsoKind, LINK, Link, Packet, Partial, Pool,
 };
-use crate::snapshot::{Peer, PortId, PortInfo};
+use crate::snapshot::{PortId, PortInfo};
+use encap::Encap;
 use encap::wire::{checksum, ethernet, ipv4, ipv6, protocol, tcp, udp};
 
 /// How a super-frame is made up.
@@ -58,7 +59,7 @@ pub(super) fn segment(
     i: usize,
     id: PortId,
     port: &PortInfo,
-    peer: Option<&Peer>,
+    encap: Option<&Encap>,
     cx: &mut Cx<'_>,
 ) {
     let Some(shape) = Shape::of(&batch[i]) else { return batch.drop(i, OFFLOAD) };
@@ -70,7 +71,7 @@ pub(super) fn segment(
             cx.counters.dropped(NO_MEMORY);
             continue;
         };
-        match mend(&mut part, &shape, k, n, port, peer).is_some()
+        match mend(&mut part, &shape, k, n, port, encap).is_some()
             && sums::complete_outer(&mut part, cx.snapshot).is_some()
         {
             true => cx.send(part, id),
@@ -121,7 +122,7 @@ fn mend(
     k: usize,
     n: usize,
     port: &PortInfo,
-    peer: Option<&Peer>,
+    encap: Option<&Encap>,
 ) -> Option<()> {
     let l3_len = part.len_from(part.meta.l3);
     let is_v4 = part.meta.packet == Packet::V4;
@@ -147,10 +148,10 @@ fn mend(
     if !port.caps.checksum {
         sums::complete_inner(part)?;
     }
-    if let Some(peer) = peer {
+    if let Some(encap) = encap {
         let outer = part.meta.outer;
-        let len = peer.encap.overhead();
-        peer.encap.resize(part.from_mut(outer).get_mut(..len)?, l3_len);
+        let len = encap.overhead();
+        encap.resize(part.from_mut(outer).get_mut(..len)?, l3_len);
     }
     Some(())
 }

@@ -1,7 +1,7 @@
 //! What waits for a MAC keeps its place among what follows, and goes by the tables of the day.
 
 use crate::frame::Frame;
-use crate::snapshot::{Hop, NextHop, PortId};
+use crate::snapshot::{Hop, NextHop, PortId, TunnelId};
 use crate::stages::ttl;
 use crate::tables::neighbours::Neighbour;
 use crate::testing::{A1, A1_MAC, A2, B_MAC, B_VTEP, B1, NODE_B, TUN, UPLINK, VETH, VTEP, World};
@@ -95,7 +95,7 @@ fn what_waits_for_a_peer_that_moves_goes_by_its_new_way() {
         remote_mac: B_VTEP,
     };
     peer.local = local.into();
-    peer.encap = world.snapshot.tunnels[0].tunnel.encap(&ends);
+    peer.encap = Some((TunnelId(0), world.snapshot.tunnels[0].tunnel.encap(&ends)));
     peer.neighbour = 3;
     Arc::make_mut(&mut world.snapshot.peers).insert(0, peer);
     world.snapshot.generation += 1;
@@ -118,7 +118,7 @@ fn what_waits_gets_its_headers_by_the_tables_of_the_day() {
         local_mac: VTEP,
         remote_mac: B_VTEP,
     };
-    peer.encap = world.snapshot.tunnels[0].tunnel.encap(&ends);
+    peer.encap = Some((TunnelId(0), world.snapshot.tunnels[0].tunnel.encap(&ends)));
     Arc::make_mut(&mut world.snapshot.peers).insert(0, peer);
     world.snapshot.generation += 1;
     assert!(next(&mut world).is_empty(), "the same next hop: it waits on");

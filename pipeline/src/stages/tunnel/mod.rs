@@ -7,8 +7,8 @@ use crate::cx::Cx;
 use crate::drops::Reason;
 use crate::frame::{Batch, Frame};
 use crate::latest::Latest;
-use crate::snapshot::{Hop, NextHop, Peer, Snapshot};
-use encap::{Family, Inner};
+use crate::snapshot::{Hop, NextHop, Snapshot};
+use encap::{Encap, Family, Inner};
 
 crate::drops! { Tunnel:
     NO_PEER = "no_peer", "the route names a peer that does not exist";
@@ -26,7 +26,7 @@ impl Stage for Tunnel {
             let frame = &mut batch[i];
             let next_hop = frame.meta.next_hop;
             let result = match peers.get(next_hop, || peer(next_hop, cx.snapshot)) {
-                Some(Way::Tunnel(peer)) => push(frame, peer),
+                Some(Way::Tunnel(encap)) => push(frame, encap),
                 Some(Way::Bare) => continue,
                 None => Err(NO_PEER),
             };
@@ -40,26 +40,29 @@ impl Stage for Tunnel {
 /// What a next hop asks of this stage.
 #[derive(Clone, Copy)]
 enum Way<'a> {
-    Tunnel(&'a Peer),
+    Tunnel(&'a Encap),
     Bare,
 }
 
 fn peer(next_hop: NextHop, snapshot: &Snapshot) -> Option<Way<'_>> {
     match next_hop.hop() {
-        Hop::Peer(index) => snapshot.peers.get(index).map(Way::Tunnel),
+        Hop::Peer(index) => {
+            let encap = snapshot.peers.get(index)?.encap.as_ref();
+            Some(encap.map_or(Way::Bare, |(_, encap)| Way::Tunnel(encap)))
+        }
         _ => Some(Way::Bare),
     }
 }
 
 #[inline]
-fn push(frame: &mut Frame, peer: &Peer) -> Result<(), Reason> {
+fn push(frame: &mut Frame, encap: &Encap) -> Result<(), Reason> {
     let start = *frame.bytes_at(frame.meta.l3).unwrap_or(&[0; 2]);
     let family = frame.meta.packet.family().unwrap_or(Family::V4);
     let tos = family.tos(start);
     let inner = Inner { family, len: frame.len(), tos, flow_hash: frame.meta.hash };
-    let room = frame.push(peer.encap.overhead()).ok_or(HEADROOM)?;
-    peer.encap.push(room, &inner);
+    let room = frame.push(encap.overhead()).ok_or(HEADROOM)?;
+    encap.push(room, &inner);
     frame.meta.outer = frame.offset() as u16;
-    frame.meta.outer_sum = peer.encap.checksum_offset().is_some();
+    frame.meta.outer_sum = encap.checksum_offset().is_some();
     Ok(())
 }

@@ -1,0 +1,47 @@
+//! Packets that peers send as they are: flannel's host-gw and DirectRouting, Calico's CrossSubnet.
+//!
+//! There is no header that says whose such a packet is: it is told by its addresses. Its source must be
+//! routed to a peer that may send so, its destination to a pod of ours; whatever else comes by an uplink
+//! goes on as a tunnel's packet.
+
+use super::ends;
+use crate::frame::Frame;
+use crate::snapshot::{Hop, Role, Snapshot};
+use std::net::IpAddr;
+
+/// What was found for the packet before: the next one often has the same ends.
+#[derive(Default)]
+pub(super) struct Direct {
+    latest: Option<([u8; 32], bool, Option<u16>)>,
+}
+
+impl Direct {
+    /// Whether a packet is such a one; then it is noted which peer it is from.
+    #[inline]
+    pub(super) fn take(&mut self, frame: &mut Frame, snapshot: &Snapshot) -> bool {
+        let Ok((bytes, src, dst)) = ends(frame) else { return false };
+        let peer = match self.latest {
+            Some((known, is_v4, peer)) if known == bytes && is_v4 == src.is_ipv4() => peer,
+            _ => {
+                let peer = find(src, dst, snapshot);
+                self.latest = Some((bytes, src.is_ipv4(), peer));
+                peer
+            }
+        };
+        if let Some(peer) = peer {
+            frame.meta.peer = peer;
+        }
+        peer.is_some()
+    }
+}
+
+#[inline(never)]
+fn find(src: IpAddr, dst: IpAddr, snapshot: &Snapshot) -> Option<u16> {
+    let to = snapshot.egress(snapshot.route(dst))?;
+    if snapshot.ports.get(to.index())?.role != Role::Pod {
+        return None;
+    }
+    let Hop::Peer(index) = snapshot.route(src).hop() else { return None };
+    let is_direct = snapshot.peers.get(index)?.accepts.direct;
+    is_direct.then_some(index as u16)
+}
