@@ -25,7 +25,8 @@ pub struct Turn<'a> {
 pub struct Pipeline {
     stages: Vec<(StageId, Box<dyn Stage>)>,
     reinject: Reinject,
-    again: Batch,
+    /// The batch of what is reinjected, between two turns.
+    again: Option<Batch>,
     /// What is to be sent, a queue for each port.
     pub queues: Queues,
 }
@@ -42,7 +43,7 @@ impl Pipeline {
         Pipeline {
             stages: stages::pipeline(),
             reinject: Reinject::default(),
-            again: Batch::new(),
+            again: Some(Batch::new()),
             queues: Queues::default(),
         }
     }
@@ -130,13 +131,16 @@ impl Pipeline {
     }
 
     fn run_reinjected(&mut self, turn: &mut Turn<'_>, after: &mut impl FnMut(StageId)) {
+        if self.reinject.is_empty() {
+            return;
+        }
+        let mut batch = self.again.take().unwrap_or_default();
         while let Some((entry, frame)) = self.reinject.next(None) {
-            let mut batch = std::mem::take(&mut self.again);
             batch.push(frame);
             self.gather(entry, &mut batch);
             self.pass(&mut batch, entry as usize, turn, after);
-            self.again = batch;
         }
+        self.again = Some(batch);
     }
 
     fn gather(&mut self, entry: StageId, batch: &mut Batch) {
