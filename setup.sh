@@ -9,7 +9,8 @@ packages=(
     gcc libc6-dev make curl ca-certificates          # linking, and getting rustup
     clang                                            # the XDP programs
     g++                                              # libFuzzer, for fuzz/
-    iproute2 iputils-ping nftables procps ethtool    # labs
+    iproute2 iputils-ping iputils-tracepath          # labs
+    nftables procps ethtool
     tcpdump iperf3                                   # what a lab's wire and pods are watched with
     systemd                                          # systemd-analyze, which checks the unit
 )

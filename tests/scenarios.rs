@@ -22,11 +22,13 @@ use std::path::{Path, PathBuf};
 
 /// Reasons that no scenario can give, each with the place of the test that does.
 const ELSEWHERE: &[(&str, &str)] = &[
+    ("ttl.fragments", "a packet of a thousand fragments: pipeline/src/stages/ttl/size/tests.rs"),
     ("tunnel.no_peer", "tables that do not fit together: pipeline/tests/drops.rs"),
     ("tunnel.headroom", "frames always have enough: pipeline/tests/drops.rs"),
     ("neighbour.no_neighbour", "tables that do not fit together: pipeline/tests/drops.rs"),
     ("neighbour.headroom", "frames always have enough: pipeline/tests/drops.rs"),
     ("finish.no_port", "tables that do not fit together: pipeline/tests/drops.rs"),
+    ("finish.too_big", "tables that do not fit together: pipeline/src/stages/finish/tests.rs"),
     ("finish.no_memory", "memory is never exhausted here: pipeline/src/stages/finish/tests.rs"),
     ("port.no_memory", "a port's own: src/io/mem.rs"),
     ("port.truncated", "a port's own: tests/io_pcap.rs"),

@@ -140,6 +140,7 @@ proptest! {
     #[test]
     fn ipv4_setters_equal_a_fresh_header(
         header in ipv4_header(), tos: u8, total_len in 20u16.., ident: u16,
+        offset in 0..=0x1fffu16, more: bool,
     ) {
         let fresh = |header: ipv4::Header| {
             let mut bytes = [0; ipv4::LEN];
@@ -158,6 +159,11 @@ proptest! {
             ipv4::decrement_ttl(&mut bytes);
             prop_assert_eq!(bytes, fresh(ipv4::Header { ttl, ..header }));
         }
+        let mut bytes = fresh(header);
+        let (fragment_offset, more_fragments) = (offset * 8, more);
+        ipv4::set_fragment(&mut bytes, 1000, fragment_offset, more);
+        let header = ipv4::Header { total_len: 1000, fragment_offset, more_fragments, ..header };
+        prop_assert_eq!(bytes, fresh(header));
     }
 
     #[test]
@@ -417,6 +423,41 @@ fn ipv4_options_are_walked() {
     let options: Result<Vec<_>, _> = ipv4::View::new(&packet).unwrap().options().collect();
     let expected = [ipv4::Opt { kind: 148, data: &[5, 6] }, ipv4::Opt { kind: 131, data: &[4] }];
     assert_eq!(options.unwrap(), expected);
+}
+
+#[test]
+fn ipv4_options_are_copied_if_their_type_says_so() {
+    let mut packet = [0; 36];
+    ipv4::Header {
+        tos: 1,
+        total_len: 36,
+        ident: 2,
+        dont_fragment: false,
+        more_fragments: false,
+        fragment_offset: 0,
+        ttl: 3,
+        protocol: 4,
+        src: [1; 4].into(),
+        dst: [2; 4].into(),
+    }
+    .emit(&mut packet);
+    packet[0] = 0x49;
+    // Record route, no operation, router alert, stream identifier cut short.
+    packet[20..].copy_from_slice(&[7, 7, 4, 0, 0, 0, 0, 1, 148, 4, 0, 9, 136, 3, 5, 0]);
+    let mut room = [0xff; ipv4::LONGEST];
+    let len = ipv4::View::new(&packet).unwrap().later_header(&mut room);
+    assert_eq!(len, 28);
+    assert_eq!((room[0], &room[1..20]), (0x47, &packet[1..20]));
+    assert_eq!(room[20..28], [148, 4, 0, 9, 136, 3, 5, 0]);
+    assert_eq!(room[28], 0xff, "no more than that");
+    // None of the longest list is copied, or all.
+    let mut longest = [1; 60];
+    longest[..20].copy_from_slice(&packet[..20]);
+    (longest[0], longest[3]) = (0x4f, 60);
+    assert_eq!(ipv4::View::new(&longest).unwrap().later_header(&mut room), 20);
+    (longest[20], longest[21]) = (148, 40);
+    assert_eq!(ipv4::View::new(&longest).unwrap().later_header(&mut room), 60);
+    assert_eq!(room[..], longest[..]);
 }
 
 /// An IPv6 packet with these bytes behind the header.

@@ -7,8 +7,8 @@ use crate::snapshot::{PortId, Snapshot};
 use crate::stages::{StageId, settle};
 use std::collections::VecDeque;
 
-/// Frames that may wait for their turn in the reinject queue.
-const REINJECT: usize = 256;
+/// Frames that may wait for their turn in the reinject queue: what a few super-frames are cut into.
+pub(crate) const REINJECT: usize = 1024;
 
 /// Times a frame may be reinjected.
 const HOPS: u8 = 4;
@@ -35,6 +35,11 @@ impl Reinject {
     /// Whether none is in it.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
+    }
+
+    /// Frames that it still takes.
+    pub fn room(&self) -> usize {
+        REINJECT - self.queue.len()
     }
 
     /// The first frame, if it enters at the same stage as the ones before (`None`: any stage).
@@ -95,7 +100,7 @@ impl Cx<'_> {
         frame.meta.hops += 1;
         if frame.meta.hops > HOPS {
             self.discard(frame, settle::LOOP);
-        } else if self.reinject.queue.len() == REINJECT {
+        } else if self.reinject.room() == 0 {
             self.discard(frame, settle::FLOOD);
         } else {
             frame.meta.verdict = crate::frame::Verdict::Continue;

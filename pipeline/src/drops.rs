@@ -112,7 +112,7 @@ pub struct Counters {
     pub received: Counter,
     /// Frames that stages made: ARP, ND and ICMP messages.
     pub generated: Counter,
-    /// Frames that segmentation added: n - 1 for a super-frame cut into n.
+    /// Frames that segmentation and fragmentation added: n - 1 for a frame cut into n.
     pub split: Counter,
     /// Copies made to flood a frame.
     pub replicated: Counter,

@@ -229,6 +229,8 @@ pub struct Peer {
     pub local: IpAddr,
     /// The tunnel it is reached by, and the headers of packets to it; without one they go as they are.
     pub encap: Option<(TunnelId, Encap)>,
+    /// Largest IP packet of the overlay that the way to it carries, in bytes.
+    pub mtu: usize,
     /// What it may send to us.
     pub accepts: Accepts,
     /// The port towards it.
@@ -237,6 +239,13 @@ pub struct Peer {
     pub neighbour: usize,
     /// Drop what it sends from an inner address that is not routed to it.
     pub check_source: bool,
+}
+
+impl Peer {
+    /// Bytes that stand in front of a packet to it, outer IP header included.
+    pub fn overhead(&self) -> usize {
+        self.encap.as_ref().map_or(0, |(_, encap)| encap.overhead())
+    }
 }
 
 /// The router's own addresses towards pods.
@@ -293,6 +302,14 @@ impl Snapshot {
             Hop::Neighbour(index) => self.neighbours.get(index).map(|n| n.port),
             Hop::Peer(index) => self.peers.get(index).map(|p| p.uplink),
             Hop::None | Hop::Local | Hop::Unreachable | Hop::Blackhole => None,
+        }
+    }
+
+    /// The largest IP packet of the overlay that a route carries, in bytes, if it leads to a port.
+    pub fn mtu(&self, next_hop: NextHop) -> Option<usize> {
+        match next_hop.hop() {
+            Hop::Peer(index) => self.peers.get(index).map(|peer| peer.mtu),
+            _ => self.ports.get(self.egress(next_hop)?.index()).map(|port| port.mtu),
         }
     }
 }

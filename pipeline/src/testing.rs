@@ -88,6 +88,8 @@ impl Default for World {
     }
 }
 
+/// MTU of the uplink.
+pub const UNDERLAY_MTU: usize = 1500;
 /// The network.
 pub const VNI: u32 = 1;
 /// The tunnel's UDP port.
@@ -107,11 +109,13 @@ impl World {
             local_mac: VTEP,
             remote_mac: B_VTEP,
         };
+        let encap = tunnel.encap(&ends);
         let peer = Peer {
             name: "b".into(),
             address: NODE_B.into(),
             local: NODE_A.into(),
-            encap: Some((TunnelId(0), tunnel.encap(&ends))),
+            mtu: UNDERLAY_MTU - encap.overhead(),
+            encap: Some((TunnelId(0), encap)),
             accepts: Accepts::default().and(TunnelId(0)),
             uplink: UPLINK,
             neighbour: 2,
@@ -287,7 +291,7 @@ fn ports() -> Vec<PortInfo> {
         gateway4: (role == Role::Pod).then_some(GATEWAY),
         gateway6: (role == Role::Pod).then_some(GATEWAY_V6),
     };
-    let uplink = port("eth0", UPLINK, Role::Uplink, Link::Ethernet, 1500);
+    let uplink = port("eth0", UPLINK, Role::Uplink, Link::Ethernet, UNDERLAY_MTU);
     let mut veth = port("a1", VETH, Role::Pod, Link::Ethernet, 1450);
     veth.stations = vec![(A1.into(), 0), (A1_V6.into(), 1)];
     let mut tun = port("a2", TUN, Role::Pod, Link::Ip, 1450);

@@ -160,10 +160,10 @@ fn reinjection_is_bounded() {
         cx.reinject(frame, StageId::Route);
         assert_eq!((cx.reinject.len(), cx.counters.drops(settle::LOOP)), (0, 1));
     });
-    for _ in 0..257 {
+    for _ in 0..1025 {
         as_stage(&mut world, &mut queue, |cx, frame| cx.reinject(frame, StageId::Route));
     }
-    assert_eq!((queue.len(), world.counters.drops(settle::FLOOD)), (256, 1));
+    assert_eq!((queue.len(), world.counters.drops(settle::FLOOD)), (1024, 1));
     while let Some((_, frame)) = queue.next(None) {
         as_stage(&mut world, &mut Reinject::default(), |cx, other| {
             cx.discard(frame, settle::UNDECIDED);

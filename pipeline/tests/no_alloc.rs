@@ -81,6 +81,7 @@ fn traffic() -> Vec<Traffic> {
         leave,
     };
     let n = BATCH_SIZE;
+    let long = samples::udp4(A1, B1, &[7; 1472]);
     let stream = (0..8 * SEGMENT).step_by(SEGMENT);
     let stream =
         stream.map(|seq| samples::from_b(&samples::tcp4(B1, A2, seq as u32, &[7; SEGMENT])));
@@ -95,6 +96,7 @@ fn traffic() -> Vec<Traffic> {
             offload: Some((Gso { kind: GsoKind::Tcp4, size: 1000 }, 20)),
             leave: [10, 0, 0],
         },
+        plain(VETH, samples::from_a1(&samples::fragmentable(long)), [2 * n, 0, 0]),
         Traffic { port: UPLINK, frames: stream.collect(), offload: None, leave: [0, 0, 1] },
     ]
 }

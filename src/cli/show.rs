@@ -110,7 +110,8 @@ fn routes(report: &report::Routes) -> String {
 
 fn peers(report: &report::Peers) -> String {
     let mut table = Columns::new([
-        "name", "address", "local", "tunnel", "kind", "overhead", "uplink", "next hop", "mac",
+        "name", "address", "local", "tunnel", "kind", "overhead", "mtu", "uplink", "next hop",
+        "mac",
     ]);
     for peer in &report.peers {
         table.row([
@@ -120,12 +121,13 @@ fn peers(report: &report::Peers) -> String {
             peer.tunnel.clone(),
             peer.kind.clone(),
             peer.overhead.to_string(),
+            peer.mtu.to_string(),
             peer.uplink.clone(),
             peer.next_hop.to_string(),
             or_dash(&peer.next_hop_mac),
         ]);
     }
-    table.right(&["overhead"]).text()
+    table.right(&["overhead", "mtu"]).text()
 }
 
 fn neighbours(report: &report::Neighbours) -> String {

@@ -206,11 +206,15 @@ fn peers(
             let (local_mac, remote_mac) = (info.mac, peer_mac(peer));
             (id, info.tunnel.encap(&Ends { local, remote, local_mac, remote_mac }))
         };
+        let encap = tunnel.map(encap);
+        let overhead = encap.as_ref().map_or(0, |(_, encap)| encap.overhead());
         let info = Peer {
             name: peer.name.to_string(),
             address: peer.address.ip(),
             local: way.local,
-            encap: tunnel.map(encap),
+            // Of an uplink too narrow for the tunnel nothing is left.
+            mtu: facts.uplinks[way.uplink].mtu.saturating_sub(overhead),
+            encap,
             accepts: peer
                 .tunnels()
                 .map(of_name)

@@ -240,24 +240,24 @@ fn leave_out(desired: &mut Desired, what: Via, why: &dyn std::error::Error) {
     );
 }
 
-/// A pod whose packets don't fit the underlay has trouble that is hard to find later.
+/// A pod whose packets don't fit the underlay costs time, and has trouble where ICMP is not let through.
 pub(super) fn warn_of_mtus(snapshot: &Snapshot) {
     let pods = snapshot.ports.iter().filter(|port| port.role == Role::Pod);
     let Some(widest) = pods.max_by_key(|port| port.mtu) else { return };
     for peer in snapshot.peers.iter() {
         let uplink = &snapshot.ports[peer.uplink.index()];
-        let overhead = peer.encap.as_ref().map_or(0, |(_, encap)| encap.overhead());
-        let most = uplink.mtu.saturating_sub(overhead);
-        if widest.mtu > most {
+        if widest.mtu > peer.mtu {
             tracing::warn!(
                 "port {}: an MTU of {} and the {} bytes of the tunnel to peer {} don't fit the {} \
-                 of uplink {}; packets of more than {most} bytes are refused: lower the port's `mtu`",
+                 of uplink {}; packets of more than {} bytes are fragmented, or refused and their \
+                 senders told: lower the port's `mtu`",
                 widest.name,
                 widest.mtu,
-                overhead,
+                peer.overhead(),
                 peer.name,
                 uplink.mtu,
-                uplink.name
+                uplink.name,
+                peer.mtu
             );
         }
     }

@@ -201,6 +201,9 @@ pub struct Peer {
     pub kind: String,
     /// Bytes that the tunnel adds to a packet, outer IP header included.
     pub overhead: usize,
+    /// Largest IP packet of the overlay that the way to it carries: the uplink's MTU less the overhead.
+    #[serde(default)]
+    pub mtu: usize,
     /// By what its packets may come: names of tunnels, and `direct`.
     #[serde(default)]
     pub accepts: Vec<String>,
@@ -296,7 +299,7 @@ pub struct Conservation {
     pub received: u64,
     /// Frames that stages made: ARP, ND, ICMP.
     pub generated: u64,
-    /// Frames that segmentation added.
+    /// Frames that segmentation and fragmentation added.
     pub split: u64,
     /// Copies made to flood a frame.
     pub replicated: u64,

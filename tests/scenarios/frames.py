@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from scapy.layers.inet import (ICMP, IP, TCP, UDP, ICMPerror, IPerror, IPOption_LSRR,
-                               IPOption_Router_Alert)
+                               IPOption_Router_Alert, IPOption_Timestamp)
 from scapy.layers.inet6 import (ICMPv6DestUnreach, ICMPv6EchoRequest, ICMPv6NDOptDstLLAddr,
                                 ICMPv6NDOptSrcLLAddr, ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6ND_RA,
                                 ICMPv6ND_RS, ICMPv6TimeExceeded, IPv6, IPv6ExtHdrDestOpt,
@@ -23,7 +23,8 @@ from scapy.layers.vxlan import VXLAN
 from scapy.packet import Raw
 
 # Names for the expressions: addresses of pods, gateways and nodes, as node.toml and node.rs have them.
-a1, a2, a3, b1, c1 = "10.244.1.2", "10.244.1.3", "10.244.1.4", "10.244.2.2", "10.244.3.2"
+a1, a2, a3, small = "10.244.1.2", "10.244.1.3", "10.244.1.4", "10.244.1.5"
+b1, c1 = "10.244.2.2", "10.244.3.2"
 a1_6, a2_6, a3_6 = (f"fd00:10:244:1::{n}" for n in (2, 3, 4))
 b1_6, c1_6 = "fd00:10:244:2::2", "fd00:10:244:3::2"
 gw, gw_ll, gw_6, gw_ll6 = "10.244.1.1", "169.254.1.1", "fd00:10:244:1::1", "fe80::1"

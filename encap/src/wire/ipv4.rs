@@ -38,10 +38,14 @@ pub mod option {
     pub const LOOSE_SOURCE_ROUTE: u8 = 131;
     /// Strict source and record route.
     pub const STRICT_SOURCE_ROUTE: u8 = 137;
+    /// The bit of a type that says: all fragments have the option, not the first one alone.
+    pub const COPIED: u8 = 0x80;
 }
 
 /// Bytes of a header without options.
 pub const LEN: usize = 20;
+/// Bytes of the longest header.
+pub const LONGEST: usize = 60;
 /// "Don't fragment" in the fragment word.
 pub const DF: u16 = 0x4000;
 /// "More fragments" in the fragment word.
@@ -203,6 +207,26 @@ impl<'a> View<'a> {
     #[inline]
     pub fn payload(&self) -> &'a [u8] {
         &self.bytes[self.header_len()..]
+    }
+
+    /// Writes the header that fragments of the packet have, all but the first: of the options those
+    /// that are copied (RFC 791 §3.1), and zeros up to a whole word. Returns its length. Total length,
+    /// fragment word and checksum are not right before [`set_fragment`] has made them so.
+    pub fn later_header(&self, room: &mut [u8; LONGEST]) -> usize {
+        room[..LEN].copy_from_slice(self.header);
+        let mut len = LEN;
+        let copied = |option: &Opt<'_>| option.kind & option::COPIED != 0;
+        for Opt { kind, data } in self.options().map_while(Result::ok).filter(copied) {
+            let end = len + 2 + data.len();
+            room[len] = kind;
+            room[len + 1] = (end - len) as u8;
+            room[len + 2..end].copy_from_slice(data);
+            len = end;
+        }
+        let end = len.next_multiple_of(4);
+        room[len..end].fill(option::END);
+        room[field::VERSION_IHL] = 0x40 | (end / 4) as u8;
+        end
     }
 }
 
@@ -440,6 +464,23 @@ pub fn set_ident(packet: &mut [u8], ident: u16) {
     let old = get16(header, field::IDENT);
     put16(header, field::IDENT, ident);
     mend(header, old, ident);
+}
+
+/// Makes a packet of `total_len` bytes a fragment: one whose payload stands `offset` bytes (a multiple of
+/// eight) into the whole packet's, and which `more` follow. The header checksum is computed anew.
+///
+/// # Panics
+/// When `packet` is shorter than its header.
+pub fn set_fragment(packet: &mut [u8], total_len: u16, offset: u16, more: bool) {
+    let header_len = usize::from(packet[field::VERSION_IHL] & 0xf) * 4;
+    let header = &mut packet[..header_len];
+    let flags = get16(header, field::FRAGMENT) & !(MF | OFFSET);
+    let flags = if more { flags | MF } else { flags };
+    put16(header, field::FRAGMENT, flags | (offset / 8));
+    put16(header, field::TOTAL_LEN, total_len);
+    put16(header, field::CHECKSUM, 0);
+    let sum = checksum::of(header);
+    put16(header, field::CHECKSUM, sum);
 }
 
 /// Follows the change of one word in the header checksum.

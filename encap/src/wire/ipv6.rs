@@ -22,6 +22,8 @@ pub mod field {
 
 /// Bytes of a header without extension headers.
 pub const LEN: usize = 40;
+/// The least that a link must carry, bytes (RFC 8200 §5).
+pub const MIN_MTU: usize = 1280;
 /// Bytes of a Fragment header.
 pub const FRAGMENT_LEN: usize = 8;
 /// Extension headers that are walked. RFC 8200 §4.1 asks senders to use each at most once, but for

@@ -72,6 +72,34 @@ impl Frame {
         Some(frame)
     }
 
+    /// A frame of `headers` and, behind them, a copy of `len` bytes of this one from `at` on (counted from
+    /// its first byte). It starts at the same offset in its chunk and has the same facts, so that
+    /// those that are offsets hold for it too. `None` when memory is exhausted, or the headers are longer
+    /// than a chunk has room for.
+    pub fn piece(&self, headers: &[u8], at: usize, len: usize, pool: &mut Pool) -> Option<Frame> {
+        let mut piece = Frame::new(pool.alloc()?, self.offset(), 0, self.meta.in_port);
+        piece.meta = self.meta;
+        let mut done = len.min((CHUNK_SIZE - self.offset()).saturating_sub(headers.len()));
+        let Some(head) = piece.append(headers.len() + done) else {
+            piece.free(pool);
+            return None;
+        };
+        let (front, behind) = head.split_at_mut(headers.len());
+        front.copy_from_slice(headers);
+        self.copy_to(at, behind);
+        while done < len {
+            let Some(mut chunk) = pool.alloc() else {
+                piece.free(pool);
+                return None;
+            };
+            let n = (len - done).min(CHUNK_SIZE - LINK);
+            self.copy_to(at + done, &mut chunk.bytes_mut()[LINK..LINK + n]);
+            piece.chain(chunk, LINK, n);
+            done += n;
+        }
+        Some(piece)
+    }
+
     /// A frame of `len` bytes that start `off` bytes into `chunk`.
     ///
     /// # Panics

@@ -15,7 +15,7 @@ use pipeline::drops::Counters;
 use pipeline::frame::{Batch, CHUNK_SIZE, Chunk, Frame, Gso, GsoKind, Link, Partial};
 use pipeline::snapshot::{Hop, NextHop, Peer, PortId, Snapshot, TunnelId};
 use pipeline::tables::neighbours::Neighbour;
-use pipeline::testing::{B_MAC, TUN, UPLINK, VETH, World};
+use pipeline::testing::{B_MAC, TUN, UNDERLAY_MTU, UPLINK, VETH, World};
 use pipeline::{Pipeline, stages};
 use std::collections::{HashSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -37,6 +37,11 @@ impl Worlds {
                 // As AF_XDP on a veth; and a TUN device that can do nothing.
                 ports[VETH.index()].partial_sums = true;
                 ports[TUN.index()].caps = Default::default();
+            }
+            if i % 2 != 0 {
+                // Ways on which much does not fit.
+                ports[VETH.index()].mtu = 100;
+                Arc::make_mut(&mut world.snapshot.peers)[0].mtu = 600;
             }
             let snapshot = world.snapshot.clone();
             (world, snapshot)
@@ -84,14 +89,13 @@ fn add_routes(world: &mut World) {
 fn add_v6_peer(snapshot: &mut Snapshot) {
     let (local, remote): (Ipv6Addr, Ipv6Addr) = (samples::NODE_A_V6, samples::NODE_C);
     let b = snapshot.peers[0].clone();
+    let encap = snapshot.tunnels[0].tunnel.encap(&samples::ends(local.into(), remote.into()));
     let peer = Peer {
         name: "c".into(),
         address: remote.into(),
         local: local.into(),
-        encap: Some((
-            TunnelId(0),
-            snapshot.tunnels[0].tunnel.encap(&samples::ends(local.into(), remote.into())),
-        )),
+        mtu: UNDERLAY_MTU - encap.overhead(),
+        encap: Some((TunnelId(0), encap)),
         neighbour: snapshot.neighbours.end(),
         ..b
     };

@@ -75,7 +75,19 @@ fn pod(src: Ipv4Addr, src6: Ipv6Addr, dst: Ipv4Addr, dst6: Ipv6Addr) -> Vec<Vec<
         all.push(udp6(src6, dst6, payload));
         all.push(udp4(src, B1, payload));
     }
+    for packet in [udp4(src, B1, &[7; 1400]), tcp4(src, dst, 1, &[7; 9000])] {
+        all.push(fragmentable(packet));
+    }
     all
+}
+
+/// The packet without DF.
+pub(crate) fn fragmentable(mut packet: Vec<u8>) -> Vec<u8> {
+    packet[6..8].fill(0);
+    packet[10..12].fill(0);
+    let sum = checksum::of(&packet[..ipv4::LEN]);
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    packet
 }
 
 /// An Ethernet frame.

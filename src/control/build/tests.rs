@@ -129,6 +129,15 @@ fn uplinks_are_the_first_ports() {
 }
 
 #[test]
+fn a_way_carries_what_the_tunnel_leaves() {
+    let built = built();
+    assert_eq!(built.snapshot.peers[0].mtu, 1450);
+    let mut narrow = facts();
+    narrow.uplinks[0].mtu = 40;
+    assert_eq!(build_from(config(), &narrow, None).snapshot.peers[0].mtu, 0);
+}
+
+#[test]
 fn a_port_knows_the_gateway_that_its_stations_know() {
     let built = built();
     let ports = &built.snapshot.ports;

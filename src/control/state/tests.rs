@@ -70,6 +70,7 @@ pub(in crate::control) fn state() -> State {
         name: "b".to_owned(),
         address: remote,
         local,
+        mtu: 1500 - encap.overhead(),
         encap: Some((TunnelId(0), encap)),
         accepts: Accepts::default().and(TunnelId(0)),
         uplink: PortId(0),
@@ -161,7 +162,7 @@ fn routes_name_what_they_lead_to() {
 fn peers_neighbours_and_fdb_know_their_macs() {
     let state = state();
     let peer = &state.peers().peers[0];
-    assert_eq!((peer.kind.as_str(), peer.overhead), ("vxlan", 50));
+    assert_eq!((peer.kind.as_str(), peer.overhead, peer.mtu), ("vxlan", 50, 1450));
     assert_eq!(peer.next_hop_mac, Some(NEXT_HOP.to_string()));
     let neighbours = state.neighbours().neighbours;
     assert_eq!(neighbours[0].state, "permanent");

@@ -2,6 +2,9 @@
 //!
 //! Checksums that a sender left to hardware are completed, super-frames are cut into segments, both
 //! unless the port does that itself; and TCP segments for a port that takes super-frames are joined.
+//!
+//! What is larger than its way is told or fragmented in `ttl`. What is too big here is so by tables that
+//! changed meanwhile, or that do not fit together.
 
 mod coalesce;
 mod segment;
@@ -16,7 +19,10 @@ use crate::latest::Latest;
 use crate::snapshot::{Caps, Hop, PortInfo, Snapshot};
 use coalesce::Coalescer;
 use encap::Encap;
-use segment::{Shape, link_len};
+use segment::link_len;
+
+pub(crate) use segment::{Shape, largest, segment};
+pub(crate) use sums::complete_inner;
 
 crate::drops! { Finish:
     NO_PORT = "no_port", "the route leads to a port that does not exist";
@@ -68,11 +74,11 @@ impl Finish {
     fn mend(&mut self, batch: &mut Batch, i: usize, port: &PortInfo, cx: &mut Cx<'_>) {
         let (snapshot, meta) = (cx.snapshot, &batch[i].meta);
         let (id, kind) = (meta.egress, meta.gso.kind);
-        if !fits(&batch[i], port) {
+        if largest(&batch[i]) > most(port) {
             return batch.drop(i, TOO_BIG);
         }
         if kind != GsoKind::None && !takes(port.caps, kind) {
-            return segment::segment(batch, i, id, port, encap(&batch[i], snapshot), cx);
+            return segment::send(batch, i, id, port, encap(&batch[i], snapshot), cx);
         }
         if port.caps.coalesce && self.coalescer.offer(batch, i, id, cx) {
             return;
@@ -106,17 +112,6 @@ fn takes(caps: Caps, kind: GsoKind) -> bool {
         GsoKind::Tcp6 => caps.tso6,
         GsoKind::Udp => caps.uso,
     }
-}
-
-/// Whether the IP packet, or each segment of a super-frame, is within the port's MTU.
-#[inline]
-fn fits(frame: &Frame, port: &PortInfo) -> bool {
-    let len = match frame.meta.gso.kind {
-        GsoKind::None => frame.len(),
-        // What is not a super-frame after all is the port's to refuse.
-        _ => Shape::of(frame).map_or(0, |shape| shape.largest()),
-    };
-    len <= most(port)
 }
 
 /// The longest frame that the port sends.

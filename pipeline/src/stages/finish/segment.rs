@@ -5,16 +5,15 @@
 
 use super::{NO_MEMORY, OFFLOAD, sums};
 use crate::cx::Cx;
-use crate::frame::{
-    Batch, CHUNK_SIZE, Frame, Gso, GsoKind, LINK, Link, Packet, Partial, Pool,
-};
-use crate::snapshot::{PortId, PortInfo};
+use crate::drops::Reason;
+use crate::frame::{Batch, Frame, Gso, GsoKind, Link, Packet, Partial, Pool};
+use crate::snapshot::{PortId, PortInfo, Snapshot};
 use encap::Encap;
 use encap::wire::{checksum, ethernet, ipv4, ipv6, protocol, tcp, udp};
 
 /// How a super-frame is made up.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Shape {
+pub(crate) struct Shape {
     /// Bytes from the frame's start to its payload.
     headers: usize,
     /// Bytes behind them.
@@ -25,7 +24,7 @@ pub(super) struct Shape {
 
 impl Shape {
     /// `None` when the headers are not those that the frame's GSO kind is for, or not all in the head.
-    pub(super) fn of(frame: &Frame) -> Option<Shape> {
+    pub(crate) fn of(frame: &Frame) -> Option<Shape> {
         let meta = &frame.meta;
         let fits = match meta.gso.kind {
             GsoKind::None => false,
@@ -44,17 +43,28 @@ impl Shape {
     }
 
     /// Bytes of the largest segment, as a frame.
-    pub(super) fn largest(&self) -> usize {
+    fn largest(&self) -> usize {
         self.headers + self.payload.min(self.size)
     }
 
-    fn segments(&self) -> usize {
+    /// How many segments there are.
+    pub(crate) fn segments(&self) -> usize {
         self.payload.div_ceil(self.size).max(1)
     }
 }
 
+/// Bytes of the frame, or of the largest segment of a super-frame.
+#[inline]
+pub(crate) fn largest(frame: &Frame) -> usize {
+    match frame.meta.gso.kind {
+        GsoKind::None => frame.len(),
+        // What is not a super-frame after all is the port's to refuse.
+        _ => Shape::of(frame).map_or(0, |shape| shape.largest()),
+    }
+}
+
 /// Takes super-frame `i` out of the batch and sends its segments by `port`.
-pub(super) fn segment(
+pub(super) fn send(
     batch: &mut Batch,
     i: usize,
     id: PortId,
@@ -67,15 +77,12 @@ pub(super) fn segment(
     let n = shape.segments();
     cx.counters.split.add(n as u64 - 1);
     for k in 0..n {
-        let Some(mut part) = cut(&whole, &shape, k, cx.pool) else {
-            cx.counters.dropped(NO_MEMORY);
-            continue;
-        };
-        match mend(&mut part, &shape, k, n, port, encap).is_some()
-            && sums::complete_outer(&mut part, cx.snapshot).is_some()
-        {
-            true => cx.send(part, id),
-            false => cx.discard(part, OFFLOAD),
+        match segment(&whole, &shape, k, cx.pool) {
+            Ok(mut part) => match finish(&mut part, port, encap, cx.snapshot) {
+                Some(()) => cx.send(part, id),
+                None => cx.discard(part, OFFLOAD),
+            },
+            Err(reason) => cx.counters.dropped(reason),
         }
     }
     whole.free(cx.pool);
@@ -88,42 +95,34 @@ pub(super) fn link_len(port: &PortInfo) -> usize {
     }
 }
 
-/// Segment `k`: a copy of the headers and of its share of the payload. It starts at the same offset in
-/// its chunk, so that the offsets in [`Meta`](crate::frame::Meta) hold for it too.
-fn cut(whole: &Frame, shape: &Shape, k: usize, pool: &mut Pool) -> Option<Frame> {
-    let mut part = Frame::new(pool.alloc()?, whole.offset(), 0, whole.meta.in_port);
-    part.meta = whole.meta;
-    part.meta.gso = Gso::default();
-    let first = k * shape.size;
-    let len = shape.size.min(shape.payload - first);
-    let in_head = len.min(CHUNK_SIZE - whole.offset() - shape.headers);
-    let head = part.append(shape.headers + in_head)?;
-    let (headers, payload) = head.split_at_mut(shape.headers);
-    headers.copy_from_slice(&whole.head()[..shape.headers]);
-    whole.copy_to(shape.headers + first, payload);
-    let mut done = in_head;
-    while done < len {
-        let Some(mut chunk) = pool.alloc() else {
-            part.free(pool);
-            return None;
-        };
-        let n = (len - done).min(CHUNK_SIZE - LINK);
-        whole.copy_to(shape.headers + first + done, &mut chunk.bytes_mut()[LINK..LINK + n]);
-        part.chain(chunk, LINK, n);
-        done += n;
-    }
-    Some(part)
-}
-
-/// Makes the headers of segment `k` of `n` its own.
-fn mend(
-    part: &mut Frame,
+/// Segment `k`: a copy of the headers, made its own but for the outer ones, and of its share of the
+/// payload. Its checksum is partial.
+///
+/// # Errors
+/// Why there is none.
+pub(crate) fn segment(
+    whole: &Frame,
     shape: &Shape,
     k: usize,
-    n: usize,
-    port: &PortInfo,
-    encap: Option<&Encap>,
-) -> Option<()> {
+    pool: &mut Pool,
+) -> Result<Frame, Reason> {
+    let first = k * shape.size;
+    let len = shape.size.min(shape.payload - first);
+    let headers = &whole.head()[..shape.headers];
+    let part = whole.piece(headers, shape.headers + first, len, pool);
+    let mut part = part.ok_or(NO_MEMORY)?;
+    part.meta.gso = Gso::default();
+    match mend(&mut part, shape, k) {
+        Some(()) => Ok(part),
+        None => {
+            part.free(pool);
+            Err(OFFLOAD)
+        }
+    }
+}
+
+/// Makes the inner headers of segment `k` its own.
+fn mend(part: &mut Frame, shape: &Shape, k: usize) -> Option<()> {
     let l3_len = part.len_from(part.meta.l3);
     let is_v4 = part.meta.packet == Packet::V4;
     let ip = part.l3_mut();
@@ -135,7 +134,7 @@ fn mend(
         ipv6::set_payload_len(ip, (l3_len - ipv6::LEN) as u16);
     }
     let field = match part.meta.protocol {
-        protocol::TCP => mend_tcp(part.l4_mut(), shape, k, n)?,
+        protocol::TCP => mend_tcp(part.l4_mut(), shape, k)?,
         _ => {
             let len = part.len_from(part.meta.l4);
             udp::set_length(part.l4_mut(), len as u16);
@@ -145,23 +144,33 @@ fn mend(
     let pseudo = checksum::fold(crate::sums::pseudo(part)?);
     part.l4_mut().get_mut(field..field + 2)?.copy_from_slice(&pseudo.to_be_bytes());
     part.meta.partial = Partial { start: part.meta.l4, offset: field as u16 };
+    Some(())
+}
+
+/// Makes the outer headers of a segment its own, and does what the port does not.
+fn finish(
+    part: &mut Frame,
+    port: &PortInfo,
+    encap: Option<&Encap>,
+    snapshot: &Snapshot,
+) -> Option<()> {
     if !port.caps.checksum {
         sums::complete_inner(part)?;
     }
     if let Some(encap) = encap {
-        let outer = part.meta.outer;
+        let (outer, inner_len) = (part.meta.outer, part.len_from(part.meta.l3));
         let len = encap.overhead();
-        encap.resize(part.from_mut(outer).get_mut(..len)?, l3_len);
+        encap.resize(part.from_mut(outer).get_mut(..len)?, inner_len);
     }
-    Some(())
+    sums::complete_outer(part, snapshot)
 }
 
 /// Sequence number and flags; returns where the checksum stands. (RFC 9293; CWR on the first segment
 /// only: RFC 3168 §6.1.2.)
-fn mend_tcp(segment: &mut [u8], shape: &Shape, k: usize, n: usize) -> Option<usize> {
+fn mend_tcp(segment: &mut [u8], shape: &Shape, k: usize) -> Option<usize> {
     let view = tcp::View::new(segment).ok()?;
     let (seq, mut flags) = (view.seq(), view.flags());
-    if k + 1 < n {
+    if k + 1 < shape.segments() {
         flags &= !(tcp::flag::FIN | tcp::flag::PSH);
     }
     if k > 0 {

@@ -7,7 +7,7 @@ use encap::wire::{checksum, protocol, udp};
 
 /// Completes the inner checksum, if one is pending; `None` when its field lies outside the headers.
 #[inline]
-pub(super) fn complete_inner(frame: &mut Frame) -> Option<()> {
+pub(crate) fn complete_inner(frame: &mut Frame) -> Option<()> {
     let Partial { start, offset } = frame.meta.partial;
     if !frame.meta.partial.is_pending() {
         return Some(());

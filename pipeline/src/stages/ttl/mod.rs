@@ -3,10 +3,15 @@
 //! A packet that goes on loses one hop. One that cannot go on is dropped, and its sender told by ICMP
 //! (RFC 792, RFC 4443, RFC 1812 §4.3), not too often. A packet for the router is answered when it is
 //! an echo request, and refused when it is anything else.
+//!
+//! Whether a packet fits its way is asked here, too, by [`size`], and not by a stage of its own: what there is
+//! to say of one that does not is an ICMP error as the others are, under the same limit, and for one that
+//! does it is a comparison in a loop that is there already.
 
 mod echo;
 mod error;
 mod limit;
+mod size;
 #[cfg(test)]
 mod tests;
 
@@ -14,11 +19,13 @@ use super::{Stage, StageId};
 use crate::cx::Cx;
 use crate::drops::Reason;
 use crate::frame::{Batch, Frame, NO_PEER};
-use crate::snapshot::{Hop, NextHop, PortId};
+use crate::latest::Latest;
+use crate::snapshot::{Hop, NextHop, PortId, Snapshot};
 use encap::Family;
-use encap::wire::{icmpv4, icmpv6, ipv4, ipv6};
+use encap::wire::{ipv4, ipv6};
 use error::Why;
 use limit::Limits;
+use size::Cutter;
 use std::net::IpAddr;
 
 crate::drops! { Ttl:
@@ -28,21 +35,28 @@ crate::drops! { Ttl:
     BLACKHOLE = "blackhole", "the route to the destination says blackhole";
     LOCAL = "local", "the packet was for the router itself, which offers nothing but ping";
     LINK_LOCAL = "link_local", "a link-local address would have to cross the router";
+    TOO_BIG = "too_big", "the packet is larger than its way carries, and must not be fragmented";
+    FRAGMENTS = "fragments", "there was no memory, or no room, for all fragments of the packet";
 }
 
 /// The stage.
 #[derive(Debug, Default)]
 pub struct Ttl {
     limits: Limits,
+    cutter: Cutter,
 }
 
 impl Stage for Ttl {
     fn process(&mut self, batch: &mut Batch, cx: &mut Cx<'_>) {
+        let snapshot = cx.snapshot;
+        let mut mtus = Latest::new();
         for i in batch.live() {
             let frame = &mut batch[i];
-            let verdict = match frame.meta.next_hop.hop() {
-                Hop::Peer(_) | Hop::Port(_) | Hop::Neighbour(_) => pass(frame),
-                other => self.end(frame, other, cx),
+            let next_hop = frame.meta.next_hop;
+            let verdict = match mtus.get(next_hop, || mtu(next_hop, snapshot)) {
+                Some(mtu) if frame.len() <= mtu => pass(frame),
+                Some(mtu) => self.long(batch, i, mtu, cx),
+                None => self.end(frame, next_hop.hop(), cx),
             };
             if let Err((reason, why)) = verdict {
                 if let Some(why) = why {
@@ -51,6 +65,17 @@ impl Stage for Ttl {
                 batch.drop(i, reason);
             }
         }
+        self.cutter.finish(batch, cx);
+    }
+}
+
+/// What the way of packets that go on carries. What does not exist is for later stages to say.
+fn mtu(next_hop: NextHop, snapshot: &Snapshot) -> Option<usize> {
+    match next_hop.hop() {
+        Hop::Peer(_) | Hop::Port(_) | Hop::Neighbour(_) => {
+            Some(snapshot.mtu(next_hop).unwrap_or(usize::MAX))
+        }
+        _ => None,
     }
 }
 
@@ -91,6 +116,19 @@ fn scope(header: &[u8; ipv6::LEN]) -> Result<(), Refusal> {
 }
 
 impl Ttl {
+    /// A super-frame, or a packet that is longer than its way.
+    #[inline(never)]
+    fn long(
+        &mut self,
+        batch: &mut Batch,
+        i: usize,
+        mtu: usize,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), Refusal> {
+        pass(&mut batch[i])?;
+        self.cutter.fit(batch, i, mtu, cx)
+    }
+
     /// A packet that no port takes.
     #[cold]
     fn end(&mut self, frame: &mut Frame, hop: Hop, cx: &mut Cx<'_>) -> Result<(), Refusal> {
@@ -112,7 +150,8 @@ impl Ttl {
         }
         let Some(mut message) = cx.generate(frame.meta.in_port) else { return };
         set_next_hop(&mut message, way_back(offender.src, frame, cx), cx);
-        match error::write(&mut message, why, &offender, ours, frame) {
+        let most = cx.snapshot.mtu(message.meta.next_hop).unwrap_or(usize::MAX);
+        match error::write(&mut message, why, &offender, ours, frame, most) {
             Some(()) => cx.reinject(message, StageId::Tunnel),
             None => cx.discard(message, LOCAL),
         }
@@ -153,18 +192,4 @@ fn way_back(address: IpAddr, frame: &Frame, cx: &Cx<'_>) -> NextHop {
         port.stations.iter().find(|(station, _)| *station == address).map(|(_, index)| *index)
     });
     station.map_or(NextHop::NONE, |index| NextHop::new(Hop::Neighbour(index)))
-}
-
-/// ICMP type and code for each family.
-fn code(why: Why, family: Family) -> (u8, u8) {
-    match (why, family) {
-        (Why::Expired, Family::V4) => (icmpv4::TIME_EXCEEDED, 0),
-        (Why::Expired, Family::V6) => (icmpv6::TIME_EXCEEDED, 0),
-        (Why::NoRoute, Family::V4) => (icmpv4::UNREACHABLE, icmpv4::unreachable::NET),
-        (Why::NoRoute, Family::V6) => (icmpv6::UNREACHABLE, icmpv6::unreachable::NO_ROUTE),
-        (Why::HostUnreachable, Family::V4) => (icmpv4::UNREACHABLE, icmpv4::unreachable::HOST),
-        (Why::HostUnreachable, Family::V6) => (icmpv6::UNREACHABLE, icmpv6::unreachable::ADDRESS),
-        (Why::PortUnreachable, Family::V4) => (icmpv4::UNREACHABLE, icmpv4::unreachable::PORT),
-        (Why::PortUnreachable, Family::V6) => (icmpv6::UNREACHABLE, icmpv6::unreachable::PORT),
-    }
 }

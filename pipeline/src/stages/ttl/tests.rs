@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::testing::*;
-use encap::wire::checksum;
+use encap::wire::{checksum, icmpv6};
 use etherparse::{Icmpv4Type, Icmpv6Type, PacketBuilder, SlicedPacket, TransportSlice};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
