@@ -121,7 +121,10 @@ fn peers(report: &report::Peers) -> String {
             peer.tunnel.clone(),
             peer.kind.clone(),
             peer.overhead.to_string(),
-            peer.mtu.to_string(),
+            match peer.path_mtu {
+                Some(path) => format!("{} (path {path})", peer.mtu),
+                None => peer.mtu.to_string(),
+            },
             peer.uplink.clone(),
             peer.next_hop.to_string(),
             or_dash(&peer.next_hop_mac),

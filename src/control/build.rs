@@ -6,6 +6,7 @@
 
 use super::netlink::LinkFacts;
 use super::numbers::Numbers;
+use super::underlay::PathMtus;
 use crate::config::{self, Config, Name, TunnelMode};
 use crate::io::Port;
 use encap::wire::Mac;
@@ -32,6 +33,8 @@ pub struct Facts {
     pub peers: HashMap<Name, usize>,
     /// The ways to the peers, in the config's order.
     pub ways: Vec<Way>,
+    /// What routers on these ways said.
+    pub paths: PathMtus,
 }
 
 /// An uplink.
@@ -208,12 +211,15 @@ fn peers(
         };
         let encap = tunnel.map(encap);
         let overhead = encap.as_ref().map_or(0, |(_, encap)| encap.overhead());
+        // Of a packet without a tunnel the pod itself is told.
+        let path = encap.as_ref().and_then(|_| facts.paths.get(peer.address.ip()));
+        let path = path.unwrap_or(usize::MAX);
         let info = Peer {
             name: peer.name.to_string(),
             address: peer.address.ip(),
             local: way.local,
-            // Of an uplink too narrow for the tunnel nothing is left.
-            mtu: facts.uplinks[way.uplink].mtu.saturating_sub(overhead),
+            // Of a way too narrow for the tunnel nothing is left.
+            mtu: path.min(facts.uplinks[way.uplink].mtu).saturating_sub(overhead),
             encap,
             accepts: peer
                 .tunnels()

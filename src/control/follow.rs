@@ -11,7 +11,7 @@ use super::netlink::{Changes, LinkFacts};
 use super::node::Node;
 use super::orders::Orders;
 use super::reserve;
-use super::underlay::Sight;
+use super::underlay::{Sight, TooBig};
 use super::undo::Undo;
 use crate::config::{Config, Peer};
 use crate::io::af_xdp::Matches;
@@ -45,6 +45,10 @@ impl Node {
                     tracing::warn!("reading the kernel's events: {error}");
                     Changes::default()
                 }),
+                told = self.ear.next() => {
+                    self.hear(&told);
+                    continue;
+                }
                 () = tokio::time::sleep(rest) => Changes::default(),
             };
             if Instant::now() >= due {
@@ -60,6 +64,11 @@ impl Node {
 
     /// Looks at what may have changed, and passes on what has.
     async fn look(&mut self, undo: &mut Undo, why: &Changes) -> Result<(), DaemonError> {
+        let wider = self.facts.paths.forget(Instant::now());
+        if !wider.is_empty() {
+            tracing::info!("packets may be longer again, to see whether they pass, to {wider:?}");
+            self.publish_facts(&self.config.clone());
+        }
         if why.is_beyond_neighbours() {
             self.look_at_underlay(&self.config.clone(), why).await?;
         }
@@ -91,11 +100,36 @@ impl Node {
         let ways = self.underlay.follow(config, &self.facts.ways, why).await?;
         if ways != self.facts.ways || before != self.facts.uplinks {
             self.facts.ways = ways;
-            let before = self.state.snapshot.load_full();
-            let snapshot = build::build(config, &self.facts, &before, &mut self.numbers.neighbours);
-            self.state.snapshot.store(Arc::new(snapshot));
+            self.publish_facts(config);
         }
         self.be_reachable(config, is_new).await
+    }
+
+    /// Lets the workers see tables made of the facts as they are now.
+    fn publish_facts(&mut self, config: &Config) {
+        let before = self.state.snapshot.load_full();
+        let snapshot = build::build(config, &self.facts, &before, &mut self.numbers.neighbours);
+        self.state.snapshot.store(Arc::new(snapshot));
+    }
+
+    /// Believes a router that a packet of ours was too long, if we may have sent that packet.
+    fn hear(&mut self, told: &TooBig) {
+        let snapshot = self.state.snapshot.load_full();
+        let peer = snapshot.peers_by_address.get(&told.to);
+        let Some(peer) = peer.and_then(|id| snapshot.peers.get(usize::from(*id))) else { return };
+        let Some((tunnel, _)) = &peer.encap else { return };
+        let is_ours = peer.local == told.from
+            && snapshot.tunnels[tunnel.index()].steers.contains(&told.by)
+            && told.mtu < snapshot.ports[peer.uplink.index()].mtu;
+        if is_ours && self.facts.paths.learn(told.to, told.mtu, Instant::now()) {
+            tracing::info!(
+                "peer {}: packets of {} bytes pass on the way, a router says; pods' may have {}",
+                peer.name,
+                told.mtu,
+                told.mtu.saturating_sub(peer.overhead())
+            );
+            self.publish_facts(&self.config.clone());
+        }
     }
 
     /// Takes packets to our addresses as they are now; also when they have not changed if there is

@@ -11,7 +11,7 @@ use super::outside;
 use super::reserve::{self, Reserved};
 use super::routes::{Hops, RouteTables};
 use super::state::{PortFacts, State};
-use super::underlay::Underlay;
+use super::underlay::{Ear, Underlay};
 use super::undo::Undo;
 use super::workers::Workers;
 use crate::config::{Config, Via};
@@ -51,6 +51,8 @@ pub struct Node {
     pub(super) own: BTreeSet<IpAddr>,
     /// What of the uplinks' packets is ours.
     pub(super) matches: Matches,
+    /// What hears of packets that were too long for the underlay.
+    pub(super) ear: Ear,
     pub(super) state: Arc<State>,
     pub(super) reserved: Reserved,
     /// Next hops whose MAC is not known.
@@ -98,6 +100,8 @@ impl Node {
         let own = underlay.addresses(&ways);
         let mut reserved = Reserved::default();
         reserved.update(&netlink, reserve::steers(config), &own, true).await?;
+        let ear = Ear::open()
+            .map_err(|source| DaemonError::Io { doing: "listening for ICMP", source })?;
         let umem = Umem::new(memory);
         let mut ports = Ports::default();
         ports.open_uplinks(config, &underlay, &umem)?;
@@ -136,6 +140,7 @@ impl Node {
             uplinks: ports.uplinks,
             own,
             matches: Matches::default(),
+            ear,
             state,
             reserved,
             unresolved,

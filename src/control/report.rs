@@ -201,9 +201,14 @@ pub struct Peer {
     pub kind: String,
     /// Bytes that the tunnel adds to a packet, outer IP header included.
     pub overhead: usize,
-    /// Largest IP packet of the overlay that the way to it carries: the uplink's MTU less the overhead.
+    /// Largest IP packet of the overlay that the way to it carries: the uplink's MTU, or the path's, less
+    /// the overhead.
     #[serde(default)]
     pub mtu: usize,
+    /// Largest outer packet that passes on the way, where a router there says that it is smaller than the
+    /// uplink's MTU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_mtu: Option<usize>,
     /// By what its packets may come: names of tunnels, and `direct`.
     #[serde(default)]
     pub accepts: Vec<String>,

@@ -110,6 +110,7 @@ impl State {
             let direct = peer.accepts.direct.then(|| DIRECT.to_owned());
             let next_hop = &snapshot.neighbours[peer.neighbour];
             let (mac, _) = next_hop.state(self.now());
+            let outer = peer.mtu + peer.overhead();
             report::Peer {
                 name: peer.name.clone(),
                 address: peer.address,
@@ -118,6 +119,7 @@ impl State {
                 kind: tunnel.map_or(DIRECT, |tunnel| tunnel.tunnel.kind().name()).to_owned(),
                 overhead: peer.overhead(),
                 mtu: peer.mtu,
+                path_mtu: (outer < snapshot.ports[peer.uplink.index()].mtu).then_some(outer),
                 accepts: accepted.chain(direct).collect(),
                 uplink: port_name(&snapshot, peer.uplink),
                 next_hop: next_hop.address,

@@ -12,6 +12,7 @@ use cableway::control::build::{self, DeviceFacts, Facts, OpenPort, UplinkFacts, 
 use cableway::control::desired::Desired;
 use cableway::control::numbers::Numbers;
 use cableway::control::routes::{Hops, RouteTables};
+use cableway::control::underlay::PathMtus;
 use encap::wire::{Mac, ipv4, ipv6, protocol};
 use pipeline::drops::{self, Counters, Reason};
 use pipeline::frame::{Batch, Frame, Gso, GsoKind, Link, Partial, Pool};
@@ -204,6 +205,7 @@ fn facts(config: &Config) -> Facts {
         ports: ports.collect(),
         peers: config.peer.iter().zip(0..).map(|(peer, i)| (peer.name.clone(), i)).collect(),
         ways: config.peer.iter().map(|peer| way(peer.address.ip())).collect(),
+        paths: PathMtus::default(),
     }
 }
 

@@ -139,18 +139,24 @@ pub enum Scope {
 const MILLION: usize = 1_000_000;
 
 impl Scope {
-    /// The cases, sorted by what takes long to build. `tunnels` are names of samples.
+    /// The cases, sorted by what takes long to build. `tunnels` are names of samples; unless all cases
+    /// are asked for, the first one is measured in all, the others in the plainest.
     pub fn cases(self, tunnels: &[&str]) -> Vec<Case> {
         let mut cases = Vec::new();
         for (routes, flows, mix, size) in self.loads() {
+            let is_plain = (routes, flows, size) == (1, 1, Size::Small);
+            let others = if is_plain || self == Scope::All { tunnels.len() } else { 1 };
+            let tunnels: Vec<_> =
+                tunnels.iter().take(others).map(|t| Some((*t).to_owned())).collect();
             for action in Action::ALL {
-                let tunnels: &[_] = match action {
-                    Action::Route => &[None],
-                    _ => &tunnels.iter().map(|name| Some((*name).to_owned())).collect::<Vec<_>>(),
-                };
-                cases.extend(tunnels.iter().map(|tunnel| {
-                    let tunnel = tunnel.clone();
-                    Case { action, tunnel, routes, flows, mix, size }
+                let tunnels = if action == Action::Route { vec![None] } else { tunnels.clone() };
+                cases.extend(tunnels.into_iter().map(|tunnel| Case {
+                    action,
+                    tunnel,
+                    routes,
+                    flows,
+                    mix,
+                    size,
                 }));
             }
         }

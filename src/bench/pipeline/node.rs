@@ -15,6 +15,7 @@ use crate::control::build::{self, DeviceFacts, Facts, OpenPort, UplinkFacts, Way
 use crate::control::desired::Desired;
 use crate::control::numbers::Numbers;
 use crate::control::routes::{Hops, RouteTables};
+use crate::control::underlay::PathMtus;
 use encap::wire::Mac;
 use ipnet::Ipv4Net;
 use pipeline::frame::Link;
@@ -213,5 +214,6 @@ fn facts(which: Which, config: &Config) -> Facts {
         ports: config.port.iter().zip((1..).zip(&PODS)).map(open).collect(),
         peers: config.peer.iter().map(|peer| (peer.name.clone(), 0)).collect(),
         ways: vec![Way { uplink: 0, local: which.underlay(), next_hop: which.other().underlay() }],
+        paths: PathMtus::default(),
     }
 }

@@ -88,6 +88,7 @@ fn facts() -> Facts {
         ports: [open("a1", 1, Link::Ip), open("a2", 2, Link::Ethernet)].into(),
         peers: [("b".parse().unwrap(), 0), ("c".parse().unwrap(), 1)].into(),
         ways: vec![way("192.168.77.2"), way("192.168.77.254")],
+        paths: PathMtus::default(),
     }
 }
 

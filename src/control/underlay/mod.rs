@@ -4,9 +4,11 @@
 //! takes routes along of which there is no word.
 
 mod next_hop;
+mod path_mtu;
 mod uplink;
 mod way;
 
+pub use path_mtu::{Ear, PathMtus, TooBig};
 pub use uplink::{Sight, Uplink};
 pub use way::WayError;
 

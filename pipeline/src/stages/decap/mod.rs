@@ -121,6 +121,10 @@ impl<'a> Known<'a> {
     #[inline(never)]
     fn find(frame: &Frame, snapshot: &'a Snapshot) -> Result<Known<'a>, Reason> {
         let meta = &frame.meta;
+        // A later one has no port to look for.
+        if meta.packet.is_fragment() {
+            return Err(FRAGMENT);
+        }
         let (ends, src, dst) = ends(frame)?;
         let (steer, port) = match meta.protocol {
             protocol::UDP => {
@@ -135,9 +139,6 @@ impl<'a> Known<'a> {
         let peer = snapshot.peers.get(usize::from(id)).ok_or(UNKNOWN_PEER)?;
         if peer.local != dst {
             return Err(NOT_LOCAL);
-        }
-        if meta.packet.is_fragment() {
-            return Err(FRAGMENT);
         }
         let (packet, protocol) = (meta.packet, meta.protocol);
         Ok(Known { packet, protocol, port, ends, steer, tunnel, id, peer })
@@ -173,6 +174,8 @@ fn steered(steer: Steer, snapshot: &Snapshot) -> impl Iterator<Item = (usize, &T
 
 /// Bytes of the headers of most packets: IPv4, UDP, eight of the tunnel, Ethernet.
 const PLAIN: usize = ipv4::LEN + udp::LEN + 8 + ethernet::LEN;
+/// And of those in IPv4 alone, with the inner header.
+const PLAIN_IP: usize = 2 * ipv4::LEN;
 
 /// Takes the outer headers off.
 #[inline(always)]
@@ -183,15 +186,18 @@ fn decap<'a>(
     partial_sums: bool,
 ) -> Result<Outer<'a>, Reason> {
     let meta = &frame.meta;
-    let is_plain = meta.packet == Packet::V4
-        && meta.protocol == protocol::UDP
-        && meta.l4 == meta.l3 + ipv4::LEN as u16;
-    let plain = match frame.bytes_at::<PLAIN>(meta.l3) {
-        Some(bytes) if is_plain => {
+    let is_plain = meta.packet == Packet::V4 && meta.l4 == meta.l3 + ipv4::LEN as u16;
+    let plain = match meta.protocol {
+        protocol::UDP if is_plain => frame.bytes_at::<PLAIN>(meta.l3).and_then(|bytes| {
             let (packet, protocol) = (Packet::V4, protocol::UDP);
             let head = Head { bytes, l4: ipv4::LEN, packet, protocol };
             open(head, frame, snapshot, latest, partial_sums).ok()
-        }
+        }),
+        protocol::IPIP if is_plain => frame.bytes_at::<PLAIN_IP>(meta.l3).and_then(|bytes| {
+            let (packet, protocol) = (Packet::V4, protocol::IPIP);
+            let head = Head { bytes, l4: ipv4::LEN, packet, protocol };
+            open(head, frame, snapshot, latest, partial_sums).ok()
+        }),
         _ => None,
     };
     let outer = match plain {
