@@ -19,7 +19,7 @@ demo: setup
 matrix: setup
 	$(CARGO) build --release --bin cableway
 	@failed=; \
-	for encap in vxlan ipip udp direct; do for underlay in v4 v6; do for io in tun af_xdp; do \
+	for encap in vxlan ipip udp geneve direct; do for underlay in v4 v6; do for io in tun af_xdp; do \
 		how="--encap $$encap --underlay $$underlay --io $$io"; \
 		$(ROOT) $(CABLEWAY) lab demo $$how || failed="$$failed\n  $$how"; \
 	done; done; done; \
@@ -27,6 +27,7 @@ matrix: setup
 
 # Everything that can fail: tests, as root those in namespaces too, each bench once, fuzz targets.
 test: setup check loom
+	@./setup.sh compare
 	$(AS_ROOT) $(CARGO) test --workspace --no-fail-fast
 	$(AS_ROOT) $(CARGO) test --workspace --bench '*'
 	$(CARGO) build --manifest-path fuzz/Cargo.toml

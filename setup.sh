@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what Cableway is built, shown and tested with: packages of Debian and Ubuntu that are
 # missing, and the Rust toolchain by rustup where there is no cargo. Quick when all is there.
-# `./setup.sh compare` also installs those that it is compared with.
+# `./setup.sh compare` also installs what it is compared with, and tested with as another kind of node.
 set -euo pipefail
 
 # What the programs are for; the package names are the same on Debian and Ubuntu.

@@ -149,6 +149,7 @@ demos! {
     demo_of_ipip: ["--encap", "ipip", "--io", "af_xdp"], without [];
     demo_of_ipip_over_ipv6: ["--encap", "ipip", "--underlay", "v6"], without [];
     demo_of_udp: ["--encap", "udp"], without [];
+    demo_of_geneve_over_ipv6: ["--encap", "geneve", "--underlay", "v6", "--io", "af_xdp"], without [];
     demo_without_a_tunnel: ["--encap", "direct", "--io", "af_xdp"], without [];
     demo_without_a_tunnel_over_ipv6: ["--encap", "direct", "--underlay", "v6"], without [];
     demo_through_a_router: ["configs/lab/routed.toml"], without [];

@@ -16,6 +16,7 @@ pub mod tos;
 pub mod tunnel;
 #[cfg(test)]
 mod vectors;
+mod vni;
 pub mod wire;
 
 pub use tunnel::{Ends, Family, Inner, PopError, Popped, Steer, Strip};
@@ -25,4 +26,5 @@ tunnels! {
     vxlan => Vxlan,
     ipip => Ipip,
     udp => Udp,
+    geneve => Geneve,
 }

@@ -62,9 +62,9 @@ macro_rules! tunnels {
             /// [`Steer`] must differ in it.
             pub fn key(&self) -> u32 { match self { $(Tunnel::$Variant(t) => t.key(),)+ } }
 
-            /// Whether what it carries are Ethernet frames, and not IP packets.
+            /// Whether what it sends are Ethernet frames, and not IP packets.
             pub fn carries_ethernet(&self) -> bool {
-                match self { $(Tunnel::$Variant(_) => $folder::CARRIES_ETHERNET,)+ }
+                match self { $(Tunnel::$Variant(t) => t.carries_ethernet(),)+ }
             }
 
             /// The MAC that inner Ethernet frames to us carry, where the kind has such frames and

@@ -137,6 +137,13 @@ pub enum PopError {
     /// A flag that must be set is not, or one that must not be is.
     #[error("the tunnel header's flags are not valid")]
     Flags,
+    /// The tunnel header is of a version that we do not know.
+    #[error("the tunnel header is of another version")]
+    Version,
+    /// The options in the tunnel header do not fill the room that it says they do, or we would have
+    /// to know one of them.
+    #[error("the tunnel header's options are not valid, or one that must be understood is not")]
+    Options,
     /// The tunnel header names a payload that we do not carry.
     #[error("the tunnel header names a payload of another kind")]
     Payload,

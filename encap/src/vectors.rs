@@ -61,30 +61,46 @@ fn read<'a>(packet: &'a [u8], inner: &[u8]) -> Outer<'a> {
     }
 }
 
-/// Of each pair: the tunnel that `read_by` finds in the outer packet pops the inner one, and pushing that makes
-/// the very bytes. `read_by` also gives the ends, and the flow's hash.
-pub(crate) fn check(pcap: &[u8], read_by: impl Fn(&Outer<'_>) -> (Tunnel, Ends, u32)) {
+/// The pairs of a capture.
+fn pairs(pcap: &[u8]) -> Vec<[Vec<u8>; 2]> {
     let mut pcap = PcapReader::new(pcap).unwrap();
     let mut packets = Vec::new();
     while let Some(packet) = pcap.next_packet() {
         packets.push(packet.unwrap().data.into_owned());
     }
     assert!(packets.len() >= 100, "{} packets", packets.len());
-    for (number, pair) in packets.chunks_exact(2).enumerate() {
-        let [packet, inner] = pair else { unreachable!("chunks of two") };
+    packets.as_chunks().0.to_vec()
+}
+
+/// Of each pair: the tunnel that `read_by` finds in the outer packet pops the inner one.
+pub(crate) fn check_popped(pcap: &[u8], read_by: impl Fn(&Outer<'_>) -> Tunnel) {
+    for (number, [packet, inner]) in pairs(pcap).iter().enumerate() {
+        let outer = read(packet, inner);
+        pops(&read_by(&outer), &outer, inner, number);
+    }
+}
+
+fn pops(tunnel: &Tunnel, outer: &Outer<'_>, inner: &[u8], number: usize) {
+    assert!(tunnel.steers().contains(&outer.by), "pair {number}");
+    let popped = tunnel.pop(outer.by, outer.payload).unwrap();
+    assert_eq!(popped.key, tunnel.key(), "pair {number}");
+    let link = match popped.strip {
+        Strip::Ethernet => ethernet::LEN,
+        Strip::Ip(family) => {
+            assert_eq!(Family::of_packet(inner), Some(family), "pair {number}");
+            0
+        }
+    };
+    assert_eq!(&outer.payload[popped.header_len + link..], inner, "pair {number}: popped");
+}
+
+/// Of each pair: the tunnel that `read_by` finds in the outer packet pops the inner one, and pushing that makes
+/// the very bytes. `read_by` also gives the ends, and the flow's hash.
+pub(crate) fn check(pcap: &[u8], read_by: impl Fn(&Outer<'_>) -> (Tunnel, Ends, u32)) {
+    for (number, [packet, inner]) in pairs(pcap).iter().enumerate() {
         let outer = read(packet, inner);
         let (tunnel, ends, flow_hash) = read_by(&outer);
-        assert!(tunnel.steers().contains(&outer.by), "pair {number}");
-        let popped = tunnel.pop(outer.by, outer.payload).unwrap();
-        assert_eq!(popped.key, tunnel.key(), "pair {number}");
-        let link = match popped.strip {
-            Strip::Ethernet => ethernet::LEN,
-            Strip::Ip(family) => {
-                assert_eq!(Family::of_packet(inner), Some(family), "pair {number}");
-                0
-            }
-        };
-        assert_eq!(&outer.payload[popped.header_len + link..], inner, "pair {number}: popped");
+        pops(&tunnel, &outer, inner, number);
 
         let encap: Encap = tunnel.encap(&ends);
         let about = Inner {

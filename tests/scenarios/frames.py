@@ -12,6 +12,7 @@ the tests need no scapy; it was made by scapy 2.5.0.
 import sys
 from pathlib import Path
 
+from scapy.contrib.geneve import GENEVE, GeneveOptions
 from scapy.layers.inet import (ICMP, IP, TCP, UDP, ICMPerror, IPerror, IPOption_LSRR,
                                IPOption_Router_Alert, IPOption_Timestamp)
 from scapy.layers.inet6 import (ICMPv6DestUnreach, ICMPv6EchoRequest, ICMPv6NDOptDstLLAddr,
@@ -43,6 +44,10 @@ VXLAN_C = UDP(sport=50000, dport=8472) / VXLAN(flags="Instance", vni=2)
 INNER_B, INNER_C = Ether(src=vtep_b, dst=vtep_a), Ether(src=vtep_c, dst=vtep_a)
 FROM_B = WIRE / IP(src=node_b, dst=node_a, id=1) / VXLAN_B / INNER_B
 FROM_C = WIRE / IPv6(src=node_c, dst=node_a6) / VXLAN_C / INNER_C
+# What stands in front of a Geneve header.
+UDP_B, UDP_C = UDP(sport=50000, dport=6081, chksum=0), UDP(sport=50000, dport=6081)
+GENEVE_B = WIRE / IP(src=node_b, dst=node_a, id=1) / UDP_B
+GENEVE_C = WIRE / IPv6(src=node_c, dst=node_a6) / UDP_C
 
 
 def text(length):

@@ -31,9 +31,6 @@ use crate::tos::Congested;
 use crate::tunnel::{Ends, Family, PopError, Popped, Steer, Strip};
 use crate::wire::{Mac, protocol};
 
-/// See [`Tunnel::carries_ethernet`](crate::Tunnel::carries_ethernet).
-pub const CARRIES_ETHERNET: bool = false;
-
 /// A configured IP-in-IP tunnel.
 #[derive(Clone, Debug)]
 pub struct Tunnel {
@@ -54,6 +51,11 @@ impl Tunnel {
     /// See [`Tunnel::key`](crate::Tunnel::key).
     pub fn key(&self) -> u32 {
         0
+    }
+
+    /// See [`Tunnel::carries_ethernet`](crate::Tunnel::carries_ethernet).
+    pub fn carries_ethernet(&self) -> bool {
+        false
     }
 
     /// See [`Tunnel::mac`](crate::Tunnel::mac).

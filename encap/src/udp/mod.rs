@@ -30,9 +30,6 @@ use crate::wire::Mac;
 /// flannel's port.
 pub const PORT: u16 = 8285;
 
-/// See [`Tunnel::carries_ethernet`](crate::Tunnel::carries_ethernet).
-pub const CARRIES_ETHERNET: bool = false;
-
 /// A configured UDP tunnel.
 #[derive(Clone, Debug)]
 pub struct Tunnel {
@@ -53,6 +50,11 @@ impl Tunnel {
     /// See [`Tunnel::key`](crate::Tunnel::key).
     pub fn key(&self) -> u32 {
         0
+    }
+
+    /// See [`Tunnel::carries_ethernet`](crate::Tunnel::carries_ethernet).
+    pub fn carries_ethernet(&self) -> bool {
+        false
     }
 
     /// See [`Tunnel::mac`](crate::Tunnel::mac).

@@ -1,8 +1,8 @@
 //! What a user says of a VXLAN.
 
 use crate::tos::Dscp;
+use crate::vni::Vni;
 use crate::wire::Mac;
-use std::fmt;
 use std::num::{NonZeroU8, NonZeroU16};
 
 /// One `[[tunnel.vxlan]]`.
@@ -48,7 +48,7 @@ impl Config {
 
     /// Configs that between them use every option: what laws, fuzzing and benches run on.
     pub fn samples() -> Vec<Config> {
-        let plain = Config::new(Vni(1));
+        let plain = Config::new(Vni::ONE);
         let flannel = Config {
             name: "flannel".into(),
             port: const { NonZeroU16::new(8472).unwrap() },
@@ -57,7 +57,7 @@ impl Config {
         };
         let summed = Config {
             name: "summed".into(),
-            vni: Vni(Vni::MAX),
+            vni: Vni::LAST,
             udp_checksum: Some(true),
             mac: Some(Mac([0x02, 0, 0x5e, 0x10, 0, 1])),
             ttl: NonZeroU8::MAX,
@@ -78,61 +78,4 @@ fn default_port() -> NonZeroU16 {
 
 fn default_ttl() -> NonZeroU8 {
     const { NonZeroU8::new(64).unwrap() }
-}
-
-/// A VXLAN network identifier, 24 bits.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    serde::Deserialize,
-    serde::Serialize,
-    schemars::JsonSchema,
-)]
-#[serde(try_from = "i64", into = "u32")]
-#[schemars(extend("minimum" = 0, "maximum" = Vni::MAX))]
-pub struct Vni(u32);
-
-impl Vni {
-    /// The greatest there is.
-    pub const MAX: u32 = 0x00ff_ffff;
-
-    /// The number.
-    #[inline]
-    pub fn get(self) -> u32 {
-        self.0
-    }
-}
-
-/// A number is not a VNI.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0} is not a VXLAN network identifier; expected 0 to {max}", max = Vni::MAX)]
-pub struct VniError(i64);
-
-impl TryFrom<i64> for Vni {
-    type Error = VniError;
-
-    fn try_from(number: i64) -> Result<Vni, VniError> {
-        match u32::try_from(number) {
-            Ok(vni) if vni <= Vni::MAX => Ok(Vni(vni)),
-            _ => Err(VniError(number)),
-        }
-    }
-}
-
-impl From<Vni> for u32 {
-    fn from(vni: Vni) -> u32 {
-        vni.0
-    }
-}
-
-impl fmt::Display for Vni {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
 }

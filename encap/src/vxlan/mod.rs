@@ -24,7 +24,8 @@ mod push;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Config, Vni, VniError};
+pub use crate::vni::{Vni, VniError};
+pub use config::Config;
 pub use push::Encap;
 
 use crate::tos::Congested;
@@ -38,9 +39,6 @@ pub const PORT: u16 = 4789;
 const HEADER_LEN: usize = 8;
 /// The flag that says that there is a VNI, §5.
 const FLAG_I: u8 = 0x08;
-
-/// See [`Tunnel::carries_ethernet`](crate::Tunnel::carries_ethernet).
-pub const CARRIES_ETHERNET: bool = true;
 
 /// A configured VXLAN.
 #[derive(Clone, Debug)]
@@ -62,6 +60,11 @@ impl Tunnel {
     /// See [`Tunnel::key`](crate::Tunnel::key).
     pub fn key(&self) -> u32 {
         self.config.vni.get()
+    }
+
+    /// See [`Tunnel::carries_ethernet`](crate::Tunnel::carries_ethernet).
+    pub fn carries_ethernet(&self) -> bool {
+        true
     }
 
     /// See [`Tunnel::mac`](crate::Tunnel::mac).

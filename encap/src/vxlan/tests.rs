@@ -86,8 +86,8 @@ fn config_has_defaults_and_refuses_nonsense() {
 
     for (text, complaint) in [
         (r#"{}"#, "missing field `vni`"),
-        (r#"{"vni": 16777216}"#, "16777216 is not a VXLAN network identifier; expected 0 to"),
-        (r#"{"vni": -1}"#, "-1 is not a VXLAN network identifier; expected 0 to 16777215"),
+        (r#"{"vni": 16777216}"#, "16777216 is not a network identifier; expected 0 to"),
+        (r#"{"vni": -1}"#, "-1 is not a network identifier; expected 0 to 16777215"),
         (r#"{"vni": 1, "port": 0}"#, "a nonzero u16"),
         (r#"{"vni": 1, "ttl": 0}"#, "a nonzero u8"),
         (r#"{"vni": 1, "udp_checksum": true}"#, "unknown field `udp_checksum`"),

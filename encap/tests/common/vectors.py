@@ -1,7 +1,7 @@
 """What the tunnels' generate.py share: packets by an independent implementation, scapy.
 
     apt-get install python3-scapy
-    python3 encap/src/<tunnel>/testdata/generate.py     # writes frames.pcap beside itself
+    python3 encap/src/<tunnel>/testdata/generate.py     # writes frames.pcap, or more, beside itself
 
 A capture holds bare IP packets (link type 101) in pairs: an outer packet, then the inner packet
 that it carries. The tests take the tunnel's configuration from the outer packet, so a new case
@@ -48,8 +48,8 @@ def ping(v6):
     return (ICMPv6EchoRequest(id=7, seq=1) if v6 else ICMP(id=7, seq=1)) / text(56)
 
 
-def write(script, cases):
-    with RawPcapWriter(str(Path(script).with_name("frames.pcap")), linktype=101) as pcap:
+def write(script, cases, name="frames.pcap"):
+    with RawPcapWriter(str(Path(script).with_name(name)), linktype=101) as pcap:
         pcap.write_header(None)
         for number, packet in enumerate(packet for case in cases for packet in case):
             pcap.write_packet(bytes(packet), sec=number, usec=0)

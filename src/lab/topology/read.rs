@@ -249,7 +249,7 @@ impl Reader<'_> {
     }
 }
 
-/// What flannel and Calico speak.
+/// What flannel, Calico and Open vSwitch speak.
 fn default_tunnels() -> toml::Table {
     toml::toml! {
         [[vxlan]]
@@ -262,5 +262,9 @@ fn default_tunnels() -> toml::Table {
 
         [[udp]]
         name = "udp"
+
+        [[geneve]]
+        name = "geneve"
+        vni = 1
     }
 }
