@@ -12,7 +12,8 @@ use daemon_support::two::{Two, finish};
 use std::process::Command;
 
 /// Nodes whose pods' devices are as wide as the underlay, which leaves no room for the tunnel: 1500.
-fn wide(two: &Two, kind: &str) -> (Daemon, Daemon) {
+/// `more` is said of the peers.
+fn wide(two: &Two, kind: &str, more: &str) -> (Daemon, Daemon) {
     let config = |node, peer| {
         let text = two.config(node, "eth0", peer).replace("kind = \"tun\"", kind);
         let (n, m) = if node == "a" { (1, 2) } else { (2, 1) };
@@ -23,7 +24,7 @@ fn wide(two: &Two, kind: &str) -> (Daemon, Daemon) {
             )
             .replace(
                 &format!("\"10.9.{m}.0/24\"]"),
-                &format!("\"10.9.{m}.0/24\", \"fd00:9:{m}::/64\"]"),
+                &format!("\"10.9.{m}.0/24\", \"fd00:9:{m}::/64\"]\n{more}"),
             )
     };
     let mut a = Daemon::new(&two.a, &config("a", "192.168.70.2"));
@@ -60,7 +61,7 @@ fn forget(space: &Space) {
 /// What must be so whatever kind of device the pods have.
 fn all_sizes(kind: &str) {
     let two = Two::new();
-    let (mut a, mut b) = wide(&two, kind);
+    let (mut a, mut b) = wide(&two, kind, "");
     for to in ["10.9.2.2", "fd00:9:2::2"] {
         two.a1.reaches(to);
     }
@@ -119,4 +120,18 @@ fn pods_on_tun_learn_what_passes() {
 #[test]
 fn pods_on_af_xdp_learn_what_passes() {
     all_sizes("kind = \"af_xdp\"");
+}
+
+#[test]
+fn segments_that_are_agreed_on_fit() {
+    let two = Two::new();
+    let (mut a, mut b) = wide(&two, "kind = \"tun\"", "clamp-mss = true");
+    for to in ["10.9.2.2", "fd00:9:2::2"] {
+        two.a1.reaches(to);
+        carry(&two.a1, &two.b1, to, 1_000_000);
+    }
+    for daemon in [&a, &b] {
+        assert_eq!(drops(daemon, "ttl.too_big"), 0, "nobody had to be told");
+    }
+    finish([&mut a, &mut b]);
 }

@@ -586,3 +586,56 @@ fn icmp_errors_name_an_mtu() {
     assert_eq!(checksum::nonzero(0), 0xffff);
     assert_eq!(checksum::nonzero(1), 1);
 }
+
+#[test]
+fn tcp_segment_sizes_are_lowered() {
+    let (src, dst) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2));
+    let with = |options: &[u8]| {
+        let mut segment = vec![0; tcp::LEN];
+        segment.extend(options);
+        segment.resize(segment.len().next_multiple_of(4), 0);
+        segment[tcp::field::DATA_OFFSET] = (segment.len() as u8 / 4) << 4;
+        segment.extend([7; 9]);
+        let pseudo = checksum::pseudo_v4(src, dst, protocol::TCP, segment.len() as u32);
+        let sum = checksum::finish(pseudo + checksum::sum(&segment));
+        tcp::set_checksum(&mut segment, sum);
+        segment
+    };
+    let lists: [(&[u8], &[u8]); 6] = [
+        (&[2, 4, 5, 180], &[2, 4, 5, 130]),
+        (&[1, 2, 4, 5, 180], &[1, 2, 4, 5, 130]),
+        (
+            &[8, 10, 0, 0, 0, 0, 0, 0, 0, 0, 2, 4, 0xff, 0xff],
+            &[8, 10, 0, 0, 0, 0, 0, 0, 0, 0, 2, 4, 5, 130],
+        ),
+        (&[2, 4, 5, 130], &[2, 4, 5, 130]),
+        (&[2, 4, 0, 1], &[2, 4, 0, 1]),
+        (&[0, 2, 4, 5, 180], &[0, 2, 4, 5, 180]),
+    ];
+    for (options, lowered) in lists {
+        let mut segment = with(options);
+        tcp::lower_mss(&mut segment, 5 * 256 + 130, true);
+        assert!(tcp::View::new(&segment).unwrap().verify_v4(src, dst), "{options:?}");
+        assert_eq!(segment, with(lowered));
+        // A checksum that lacks the options is none of theirs.
+        let mut partial = with(options);
+        let sum = tcp::View::new(&partial).unwrap().checksum();
+        tcp::lower_mss(&mut partial, 5 * 256 + 130, false);
+        let view = tcp::View::new(&partial).unwrap();
+        assert_eq!((view.checksum(), view.options()), (sum, &with(lowered)[20..partial.len() - 9]));
+    }
+    // Lengths that lie, or end behind the header.
+    for options in [
+        &[1, 1, 2, 4][..],
+        &[2, 3, 9, 9],
+        &[2, 0, 9, 9],
+        &[8, 1, 2, 4, 9, 9],
+        &[8, 200, 2, 4],
+        &[2],
+    ] {
+        let mut segment = with(options);
+        tcp::lower_mss(&mut segment, 1, true);
+        assert_eq!(segment, with(options));
+    }
+    tcp::lower_mss(&mut [0; 19], 1, true);
+}

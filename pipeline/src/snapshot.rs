@@ -231,6 +231,8 @@ pub struct Peer {
     pub encap: Option<(TunnelId, Encap)>,
     /// Largest IP packet of the overlay that the way to it carries, in bytes.
     pub mtu: usize,
+    /// TCP's first packets to and from it are to name no larger segments than that.
+    pub clamp_mss: bool,
     /// What it may send to us.
     pub accepts: Accepts,
     /// The port towards it.
@@ -275,6 +277,8 @@ pub struct Snapshot {
     pub neighbours: Arc<Slots<Arc<Neighbour>>>,
     /// Whether some peer's packets may come without a tunnel: [`Accepts::direct`].
     pub direct: bool,
+    /// Whether some peer has [`Peer::clamp_mss`].
+    pub clamps_mss: bool,
     /// Our addresses towards pods.
     pub gateway: Arc<Gateway>,
     /// IPv4 routes: values are [`NextHop::to_bits`].

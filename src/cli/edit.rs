@@ -130,6 +130,9 @@ struct Peer {
     /// The MAC of its VTEP, when it is not derived from its name
     #[arg(long)]
     vtep_mac: Option<String>,
+    /// Have TCP connections agree on segments that fit the way to it
+    #[arg(long)]
+    clamp_mss: bool,
     /// Let it send from any inner address
     #[arg(long = "no-check-source", action = ArgAction::SetFalse)]
     check_source: bool,
@@ -318,6 +321,7 @@ impl Peer {
             ("accept", json!(self.accept)),
             ("subnets", json!(self.subnets)),
             ("vtep-mac", json!(self.vtep_mac)),
+            ("clamp-mss", json!(self.clamp_mss)),
             ("check-source", json!(self.check_source)),
         ])
     }

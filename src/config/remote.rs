@@ -30,6 +30,10 @@ pub struct Peer {
     /// peer's name, as a peer that runs Cableway derives its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vtep_mac: Option<Mac>,
+    /// Lower the segment size (MSS) that TCP connections to and from it agree on to what its way carries, so
+    /// that pods which ICMP does not reach need not be told.
+    #[serde(default)]
+    pub clamp_mss: bool,
     /// Drop what the peer sends from inner addresses that are not routed to it.
     #[serde(default = "super::port::yes")]
     pub check_source: bool,

@@ -119,6 +119,7 @@ pub fn build(
     let peers = peers(config, facts, &tunnels, &mut neighbours);
     let ports = ports(config, facts, &mut neighbours);
     let direct = peers.iter().any(|peer| peer.accepts.direct);
+    let clamps_mss = peers.iter().any(|peer| peer.clamp_mss);
     let by_address = peers.entries().map(|(i, peer)| (peer.address, i as u16)).collect();
     Snapshot {
         generation: previous.generation + 1,
@@ -126,6 +127,7 @@ pub fn build(
         ports: Arc::new(ports),
         tunnels: Arc::new(tunnels),
         direct,
+        clamps_mss,
         peers: Arc::new(peers),
         neighbours: Arc::new(neighbours.finish()),
         gateway: Arc::new(Gateway { addresses: gateways(config) }),
@@ -227,6 +229,7 @@ fn peers(
                 .fold(Accepts::none(peer.accepts_direct()), Accepts::and),
             uplink,
             neighbour: neighbours.slot(uplink, way.next_hop),
+            clamp_mss: peer.clamp_mss,
             check_source: peer.check_source,
         };
         peers.insert(facts.peers[&peer.name], info);

@@ -46,6 +46,16 @@ pub mod flag {
     pub const CWR: u8 = 0x80;
 }
 
+/// Kinds of options.
+pub mod option {
+    /// Ends the list.
+    pub const END: u8 = 0;
+    /// A single byte of padding.
+    pub const NOP: u8 = 1;
+    /// Maximum segment size, two bytes; of segments with SYN.
+    pub const MSS: u8 = 2;
+}
+
 /// Bytes of a header without options.
 pub const LEN: usize = 20;
 
@@ -249,4 +259,36 @@ pub fn set_flags(segment: &mut [u8], flags: u8) {
 #[inline]
 pub fn set_checksum(segment: &mut [u8], checksum: u16) {
     put16(segment, field::CHECKSUM, checksum);
+}
+
+/// Lowers the segment size that a segment names to `most`, if it names a larger one, and mends the
+/// checksum, if that `is_complete` and so has the options in it.
+pub fn lower_mss(segment: &mut [u8], most: u16, is_complete: bool) {
+    let Some(at) = View::new(segment).ok().and_then(|view| mss(view.options())) else { return };
+    let at = LEN + at;
+    let old = get16(segment, at..at + 2);
+    if old <= most {
+        return;
+    }
+    put16(segment, at..at + 2, most);
+    if is_complete {
+        // Across two words it is a word with its bytes exchanged.
+        let word = |value: u16| if at.is_multiple_of(2) { value } else { value.swap_bytes() };
+        let sum = get16(segment, field::CHECKSUM);
+        set_checksum(segment, checksum::update16(sum, word(old), word(most)));
+    }
+}
+
+/// Where in these options the segment size stands.
+fn mss(options: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        match (*options.get(at)?, options.get(at + 1)) {
+            (option::END, _) => return None,
+            (option::NOP, _) => at += 1,
+            (option::MSS, Some(4)) => return (at + 4 <= options.len()).then_some(at + 2),
+            (_, Some(&len)) if len >= 2 => at += usize::from(len),
+            _ => return None,
+        }
+    }
 }

@@ -49,6 +49,9 @@ pub struct Ttl {
 impl Stage for Ttl {
     fn process(&mut self, batch: &mut Batch, cx: &mut Cx<'_>) {
         let snapshot = cx.snapshot;
+        if snapshot.clamps_mss {
+            size::clamp(batch, snapshot);
+        }
         let mut mtus = Latest::new();
         for i in batch.live() {
             let frame = &mut batch[i];

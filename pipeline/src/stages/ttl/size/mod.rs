@@ -8,6 +8,7 @@
 //! segment is fragmented as if it had come alone.
 
 mod fragment;
+mod mss;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,8 @@ use crate::frame::{BATCH_SIZE, Batch, Frame, Pool};
 use crate::stages::StageId;
 use crate::stages::finish::{self, Shape};
 use fragment::Plan;
+
+pub(super) use mss::clamp;
 
 /// What is made of packets that are too long.
 #[derive(Debug)]

@@ -407,3 +407,69 @@ fn a_way_that_carries_next_to_nothing() {
     assert_eq!(sent.len(), 13);
     world.check_laws();
 }
+
+/// A TCP segment of pod a2 to b1, or the other way out of the tunnel, that names a segment size; what it
+/// names when it leaves.
+fn named(world: &mut World, v6: bool, outwards: bool, syn: bool, mss: u16) -> u16 {
+    let mut tcp = TcpHeader::new(40000, 80, 1000, 5000);
+    (tcp.syn, tcp.ack) = (syn, !outwards);
+    let option = etherparse::TcpOptionElement::MaximumSegmentSize(mss);
+    tcp.set_options(&[etherparse::TcpOptionElement::Noop, option]).unwrap();
+    let ((a4, b4), (a6, b6)) = ((A2.octets(), B1.octets()), (A2_V6.octets(), B1_V6.octets()));
+    let mut packet = Vec::new();
+    match (v6, outwards) {
+        (false, true) => PacketBuilder::ipv4(a4, b4, 9).tcp_header(tcp).write(&mut packet, b"x"),
+        (false, false) => PacketBuilder::ipv4(b4, a4, 9).tcp_header(tcp).write(&mut packet, b"x"),
+        (true, true) => PacketBuilder::ipv6(a6, b6, 9).tcp_header(tcp).write(&mut packet, b"x"),
+        (true, false) => PacketBuilder::ipv6(b6, a6, 9).tcp_header(tcp).write(&mut packet, b"x"),
+    }
+    .unwrap();
+    let sent = match outwards {
+        true => inner(world.pass(TUN, &packet)).remove(0),
+        false => world.pass(UPLINK, &tunnelled(&packet)).remove(0).1,
+    };
+    let tcp = TcpSlice::from_slice(&sent[if v6 { 40 } else { 20 }..]).unwrap();
+    let sum = match (v6, outwards) {
+        (false, true) => tcp.calc_checksum_ipv4(a4, b4),
+        (false, false) => tcp.calc_checksum_ipv4(b4, a4),
+        (true, true) => tcp.calc_checksum_ipv6(a6, b6),
+        (true, false) => tcp.calc_checksum_ipv6(b6, a6),
+    };
+    assert_eq!(tcp.checksum(), sum.unwrap());
+    let mut options = tcp.options_iterator().map(Result::unwrap);
+    assert_eq!(options.next(), Some(etherparse::TcpOptionElement::Noop));
+    match options.next() {
+        Some(etherparse::TcpOptionElement::MaximumSegmentSize(mss)) => mss,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A packet as the peer sends it.
+fn tunnelled(packet: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let ethertype = if packet[0] >> 4 == 4 { [8, 0] } else { [0x86, 0xdd] };
+    let vxlan = [8, 0, 0, 0, 0, 0, VNI as u8, 0];
+    let inner = [&vxlan, &VTEP.0[..], &B_VTEP.0, &ethertype, packet].concat();
+    PacketBuilder::ethernet2(B_MAC.0, MACS[UPLINK.index()].0)
+        .ipv4(NODE_B.octets(), NODE_A.octets(), 64)
+        .udp(50_000, VXLAN_PORT)
+        .write(&mut bytes, &inner)
+        .unwrap();
+    bytes
+}
+
+#[test]
+fn handshakes_name_segments_that_fit_where_a_peer_asks_for_it() {
+    let mut world = world(1400);
+    assert_eq!(named(&mut world, false, true, true, 1460), 1460, "nobody asks");
+    world.snapshot.clamps_mss = true;
+    assert_eq!(named(&mut world, false, true, true, 1460), 1460, "another peer does");
+    Arc::make_mut(&mut world.snapshot.peers)[0].clamp_mss = true;
+    for outwards in [true, false] {
+        assert_eq!(named(&mut world, false, outwards, true, 1460), 1360);
+        assert_eq!(named(&mut world, true, outwards, true, 1460), 1340);
+        assert_eq!(named(&mut world, false, outwards, true, 1300), 1300, "never raised");
+        assert_eq!(named(&mut world, false, outwards, false, 1460), 1460, "no handshake");
+    }
+    world.check_laws();
+}
