@@ -13,9 +13,15 @@ use std::process::Command;
 
 /// Nodes whose pods' devices are as wide as the underlay, which leaves no room for the tunnel: 1500.
 /// `more` is said of the peers.
-fn wide(two: &Two, kind: &str, more: &str) -> (Daemon, Daemon) {
+fn wide(two: &Two, kind: &str, tunnel: &str, more: &str) -> (Daemon, Daemon) {
+    let section = match tunnel {
+        "vxlan" => "[[tunnel.vxlan]]\nvni = 7".to_owned(),
+        other => format!("[[tunnel.{other}]]"),
+    };
     let config = |node, peer| {
         let text = two.config(node, "eth0", peer).replace("kind = \"tun\"", kind);
+        let text = text.replace("[[tunnel.vxlan]]\nvni = 7", &section);
+        let text = text.replace("tunnel = \"vxlan\"", &format!("tunnel = \"{tunnel}\""));
         let (n, m) = if node == "a" { (1, 2) } else { (2, 1) };
         text.replace(&format!("\"10.9.{n}.1\"]"), &format!("\"10.9.{n}.1\", \"fd00:9:{n}::1\"]"))
             .replace(
@@ -58,15 +64,15 @@ fn forget(space: &Space) {
     space.ip("-6 route flush cache");
 }
 
-/// What must be so whatever kind of device the pods have.
-fn all_sizes(kind: &str) {
+/// What must be so whatever kind of device the pods have, and whatever tunnel leaves `mtu` bytes.
+fn all_sizes(kind: &str, tunnel: &str, mtu: usize) {
     let two = Two::new();
-    let (mut a, mut b) = wide(&two, kind, "");
+    let (mut a, mut b) = wide(&two, kind, tunnel, "");
     for to in ["10.9.2.2", "fd00:9:2::2"] {
         two.a1.reaches(to);
     }
-    assert_eq!(a.get::<Peers>("/v1/show/peers").peers[0].mtu, 1450);
-    assert!(a.log().contains("packets of more than 1450 bytes"), "{}", a.log());
+    assert_eq!(a.get::<Peers>("/v1/show/peers").peers[0].mtu, mtu);
+    assert!(a.log().contains(&format!("packets of more than {mtu} bytes")), "{}", a.log());
 
     // TCP first, whose kernels are yet to be told.
     for to in ["10.9.2.2", "fd00:9:2::2"] {
@@ -76,14 +82,16 @@ fn all_sizes(kind: &str) {
     assert!(drops(&a, "ttl.too_big") > 0, "the kernel took 1500 bytes for granted");
 
     // Fragments forbidden: 28 bytes of headers, and 48 of IPv6.
-    let (passed, said) = says(&two.a1, "ping -c 1 -W 5 -M do -s 1423 10.9.2.2");
-    assert!(!passed && said.contains("Frag needed and DF set (mtu = 1450)"), "{said}");
+    let ping =
+        |to: &str, size: usize| says(&two.a1, &format!("ping -c 1 -W 5 -M do -s {size} {to}"));
+    let (passed, said) = ping("10.9.2.2", mtu - 27);
+    assert!(!passed && said.contains(&format!("Frag needed and DF set (mtu = {mtu})")), "{said}");
     assert!(said.contains("From 10.9.1.1"), "{said}");
-    let (passed, said) = says(&two.a1, "ping -c 1 -W 5 -M do -s 1422 10.9.2.2");
+    let (passed, said) = ping("10.9.2.2", mtu - 28);
     assert!(passed, "{said}");
-    let (passed, said) = says(&two.a1, "ping -6 -c 1 -W 5 -M do -s 1403 fd00:9:2::2");
-    assert!(!passed && said.contains("Packet too big: mtu=1450"), "{said}");
-    let (passed, said) = says(&two.a1, "ping -6 -c 1 -W 5 -M do -s 1402 fd00:9:2::2");
+    let (passed, said) = ping("fd00:9:2::2", mtu - 47);
+    assert!(!passed && said.contains(&format!("Packet too big: mtu={mtu}")), "{said}");
+    let (passed, said) = ping("fd00:9:2::2", mtu - 48);
     assert!(passed, "{said}");
 
     // Allowed: by us, of what the pod's kernel has cut for its own device already.
@@ -100,7 +108,7 @@ fn all_sizes(kind: &str) {
     for to in ["10.9.2.2", "fd00:9:2::2"] {
         forget(&two.a1);
         let (_, said) = says(&two.a1, &format!("tracepath -n -m 5 {to}"));
-        assert!(said.contains("pmtu 1450") && said.contains("reached"), "{said}");
+        assert!(said.contains(&format!("pmtu {mtu}")) && said.contains("reached"), "{said}");
     }
     for daemon in [&a, &b] {
         assert_eq!(drops(daemon, "finish.too_big"), 0);
@@ -114,18 +122,24 @@ fn all_sizes(kind: &str) {
 
 #[test]
 fn pods_on_tun_learn_what_passes() {
-    all_sizes("kind = \"tun\"");
+    all_sizes("kind = \"tun\"", "vxlan", 1450);
 }
 
 #[test]
 fn pods_on_af_xdp_learn_what_passes() {
-    all_sizes("kind = \"af_xdp\"");
+    all_sizes("kind = \"af_xdp\"", "vxlan", 1450);
+}
+
+#[test]
+fn other_tunnels_leave_more() {
+    all_sizes("kind = \"tun\"", "ipip", 1480);
+    all_sizes("kind = \"tun\"", "udp", 1472);
 }
 
 #[test]
 fn segments_that_are_agreed_on_fit() {
     let two = Two::new();
-    let (mut a, mut b) = wide(&two, "kind = \"tun\"", "clamp-mss = true");
+    let (mut a, mut b) = wide(&two, "kind = \"tun\"", "vxlan", "clamp-mss = true");
     for to in ["10.9.2.2", "fd00:9:2::2"] {
         two.a1.reaches(to);
         carry(&two.a1, &two.b1, to, 1_000_000);
