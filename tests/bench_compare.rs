@@ -120,6 +120,29 @@ fn whoever_has_had_enough_has_what_there_was() {
 }
 
 #[test]
+fn without_iperf3_the_rest_is_measured() {
+    let Some(_turn) = Turn::take("bench") else { return };
+    let files = Files::new("iperf3");
+    let programs = files.path("programs");
+    fs::create_dir(&programs).unwrap();
+    for program in ["ip", "bridge", "ethtool", "sysctl"] {
+        let places =
+            ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(|p| PathBuf::from(p).join(program));
+        let place = places.into_iter().find(|place| place.exists()).expect(program);
+        std::os::unix::fs::symlink(place, programs.join(program)).unwrap();
+    }
+    let words = "--contender kernel-vxlan --only tcp1_wire,udp60_encap_pps --rounds 1 --seconds 1";
+    let output = files.compare(words).env("PATH", &programs).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("tcp1_wire: left out: found no iperf3"), "{said}");
+    let report = files.report();
+    assert!(!report.complete);
+    let ids: Vec<_> = report.measured.iter().map(|measured| measured.id.as_str()).collect();
+    assert_eq!(ids, ["udp60_encap_pps"]);
+}
+
+#[test]
 fn wrong_words_are_named() {
     let files = Files::new("words");
     for (words, hint) in [

@@ -9,11 +9,12 @@ pub mod trial;
 pub use bout::{Times, Turns};
 
 use super::arena::{Arena, Underlay};
-use super::contender::Contender;
+use super::contender::{Contender, is_installed};
 use super::report::{self, Report};
 use super::{Error, Result};
 use schedule::Schedule;
 use std::cell::RefCell;
+use trial::Trial;
 
 /// What shall be compared.
 #[derive(Debug)]
@@ -33,15 +34,18 @@ pub enum Progress<'a> {
     Qualified(&'a str, Option<&'a str>),
     /// A contender failed at a trial, of which the first id is this.
     Failed(&'a str, &'a str, &'a Error),
+    /// A trial, of which the first id is this, can't be made here at all.
+    LeftOut(&'a str, &'a str),
     /// A round is over: the first of the trial's ids, and how many rounds of it there were.
     Round(&'a str, usize),
 }
 
-/// Compares. What is known stands in `report`, also when it ends early.
+/// Compares; whether all was measured that was asked for. What is known stands in `report`, also when it
+/// ends early.
 ///
 /// # Errors
 /// When there is no arena to be had, or the user asked to stop.
-pub fn run(plan: &Plan, report: &mut Report, mut tell: impl FnMut(Progress<'_>)) -> Result<()> {
+pub fn run(plan: &Plan, report: &mut Report, mut tell: impl FnMut(Progress<'_>)) -> Result<bool> {
     let arena = RefCell::new(Arena::build(Underlay::Super)?);
     let mut entrants = Vec::new();
     for contender in &plan.contenders {
@@ -61,9 +65,20 @@ pub fn run(plan: &Plan, report: &mut Report, mut tell: impl FnMut(Progress<'_>))
         let (name, about) = (contender.name().to_owned(), contender.about().to_owned());
         report.contenders.push(report::Contender { name, about, modes, out });
     }
-    let done = plan.schedule.run(&mut entrants, &mut report.measured, &mut tell);
+    let has_iperf = is_installed("iperf3");
+    let can = |trial: &Trial| has_iperf || !matches!(trial, Trial::Tcp { .. });
+    let (trials, left_out): (Vec<_>, Vec<_>) =
+        plan.schedule.trials.iter().copied().partition(|(trial, _)| can(trial));
+    for (_, ids) in &left_out {
+        tell(Progress::LeftOut(ids[0], "found no iperf3; `make setup` installs it"));
+    }
+    let schedule = Schedule { trials, rounds: plan.schedule.rounds };
+    let done = schedule.run(&mut entrants, &mut report.measured, &mut tell);
     report.results = rows::rows(&report.measured);
     report.curves = entrants.iter().flat_map(Turns::curves).collect();
     drop(entrants);
-    done.and(arena.into_inner().remove())
+    let removed = arena.into_inner().remove();
+    let is_well = done?;
+    removed?;
+    Ok(is_well && left_out.is_empty())
 }

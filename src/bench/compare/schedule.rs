@@ -32,8 +32,8 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Carries it out. What there is stands in `measured` at any time; who fails has no value in that
-    /// round.
+    /// Carries it out; whether nobody failed. What there is stands in `measured` at any time; who fails has
+    /// no value in that round.
     ///
     /// # Errors
     /// When the user has had enough.
@@ -42,7 +42,8 @@ impl Schedule {
         entrants: &mut [impl Entrant],
         measured: &mut Vec<Measured>,
         mut tell: impl FnMut(Progress<'_>),
-    ) -> Result<()> {
+    ) -> Result<bool> {
+        let mut is_well = true;
         for (trial, ids) in &self.trials {
             for round in 0..self.rounds {
                 let mut order: Vec<usize> = (0..entrants.len()).collect();
@@ -58,6 +59,7 @@ impl Schedule {
                         }
                         Err(error) => {
                             tell(Progress::Failed(entrant.name(), ids[0], &error));
+                            is_well = false;
                             None
                         }
                     };
@@ -69,7 +71,7 @@ impl Schedule {
                 tell(Progress::Round(ids[0], round + 1));
             }
         }
-        Ok(())
+        Ok(is_well)
     }
 }
 
@@ -117,7 +119,7 @@ mod tests {
         }
     }
 
-    fn run(rounds: usize, until: usize) -> (Vec<Measured>, Vec<&'static str>, Result<()>) {
+    fn run(rounds: usize, until: usize) -> (Vec<Measured>, Vec<&'static str>, Result<bool>) {
         let turns = RefCell::new(Vec::new());
         let mut measured = Vec::new();
         let fake = |name, value| Fake { name, value, turns: &turns, until };
@@ -130,7 +132,7 @@ mod tests {
     #[test]
     fn everybody_has_a_turn_and_the_order_turns_round() {
         let (measured, turns, result) = run(3, usize::MAX);
-        assert!(result.is_ok());
+        assert!(result.unwrap());
         let (a, b) = ("kernel-vxlan", "cableway-tun");
         assert_eq!(turns[..6], [a, b, b, a, a, b]);
         assert_eq!(turns.len(), 6 * TRIALS.len());

@@ -20,6 +20,7 @@ mod ovs;
 use super::Result;
 use super::arena::Site;
 use std::fmt::Debug;
+use std::path::PathBuf;
 
 /// A kind of router.
 pub trait Contender: Debug + Sync {
@@ -108,4 +109,11 @@ pub const ALL: &[&dyn Contender] = &[
 /// The one of that name.
 pub fn find(name: &str) -> Option<&'static dyn Contender> {
     ALL.iter().copied().find(|contender| contender.name() == name)
+}
+
+/// Whether there is a program of that name; of root's programs also when our path lacks their places.
+pub fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(places).any(|place| place.join(program).is_file())
 }

@@ -4,7 +4,7 @@ use super::super::Result;
 use super::super::arena::{DIRECTORY, GATEWAY_MAC, Site, TUNNEL_PORT, UPLINK, VNI, offload};
 use super::super::arena::{POD_DEVICE, POD_MTU};
 use super::kernel::{POD_END, POD_MAC, pod_addresses};
-use super::{Attachment, Contender, Mode, Place, Router};
+use super::{Attachment, Contender, Mode, Place, Router, is_installed};
 use crate::lab::shell::{self, sh};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,11 +38,7 @@ impl Contender for OvsAfxdp {
     }
 
     fn lacks(&self) -> Option<String> {
-        let has = |program: &str| {
-            let places = ["/usr/sbin", "/usr/local/sbin", "/usr/bin", "/usr/local/bin"];
-            places.iter().any(|place| Path::new(place).join(program).exists())
-        };
-        let missing = PROGRAMS.into_iter().find(|program| !has(program));
+        let missing = PROGRAMS.into_iter().find(|program| !is_installed(program));
         missing.map(|it| format!("found no {it}; `./setup.sh compare` installs Open vSwitch"))
     }
 

@@ -47,16 +47,17 @@ impl Compare {
         let mut report = Report::begin();
         let plan = self.plan();
         let done = compare::run(&plan, &mut report, |progress| tell(&plan, progress));
-        report.end(done.is_ok());
+        report.end(matches!(done, Ok(true)));
         println!("{}", table(&report));
         super::warn(&report);
-        let done = done.map_err(|error| error.to_string());
+        let done = done.map(drop).map_err(|error| error.to_string());
         let written = self.write(&report).map_err(|error| error.to_string());
         let errors: Vec<_> = [done, written].into_iter().filter_map(Result::err).collect();
         for error in &errors {
             eprintln!("cableway bench: {error}");
         }
-        if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        let is_well = report.complete && errors.is_empty();
+        if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
     fn write(&self, report: &Report) -> io::Result<()> {
@@ -96,6 +97,7 @@ fn tell(plan: &Plan, progress: Progress<'_>) {
         Progress::Qualified(name, None) => eprintln!("{name}: carries what it is given"),
         Progress::Qualified(name, Some(why)) => eprintln!("{name}: left out: {why}"),
         Progress::Failed(name, id, why) => eprintln!("{id}: {name} failed: {why}"),
+        Progress::LeftOut(id, why) => eprintln!("{id}: left out: {why}"),
         Progress::Round(id, rounds) => {
             eprintln!("{id}: round {rounds} of {}", plan.schedule.rounds);
         }
