@@ -233,6 +233,9 @@ impl Soak {
         self.attached = [false; SPARES];
         self.routes.clear();
         self.reload_b();
+        // From the first edit on the API's journal is open.
+        self.b.must("add route 203.0.113.0/24 --unreachable");
+        self.b.must("del route 203.0.113.0/24");
         self.stream.passes();
         // What is closed in the background takes a moment.
         std::thread::sleep(Duration::from_secs(3));

@@ -95,9 +95,11 @@ impl Node {
         plan: &'p Plan,
         done: &mut Done<'p>,
     ) -> Result<Ways, DaemonError> {
-        // Ports of before are given back once the tables know nothing of them.
-        let steers = reserve::steers(&self.config).chain(reserve::steers(config));
-        self.reserved.update(&self.netlink, steers, &self.own, false).await?;
+        if plan.has_other_tunnels {
+            // Ports of before are given back once the tables know nothing of them.
+            let steers = reserve::steers(&self.config).chain(reserve::steers(config));
+            self.reserved.update(&self.netlink, steers, &self.own, false).await?;
+        }
         let is_new = |peer: &Name| plan.peers.contains(peer);
         let (ways, complaints) =
             self.underlay.ways_after(&self.config, config, &self.facts.ways, is_new).await?;
