@@ -1,5 +1,5 @@
 //! The check `on-the-wire`: what a capture between the nodes saw, taken apart by code that is not
-//! ours (`etherparse`).
+//! ours (`etherparse`), but for where a tunnel's own header ends; VXLAN's is compared bit by bit.
 //!
 //! Two captures run while the checks do. *Inside* has the first packets of the tunnel: each must be
 //! one of ours, from node to node and around a packet from pod to pod; without a tunnel, the first ones
@@ -10,7 +10,7 @@ use super::super::state::DIRECTORY;
 use super::super::topology::{Topology, Tunnel, WIRE, netns};
 use super::super::{Error, Result, shell, underlay};
 use super::{Fault, Scene, Verdict, echo};
-use encap::{Steer, Strip};
+use encap::{Kind, Steer, Strip};
 use etherparse::{LaxIpPayloadSlice, LaxNetSlice, LaxSlicedPacket, TransportSlice};
 use ipnet::IpNet;
 use pcap_file::pcap::PcapReader;
@@ -24,6 +24,8 @@ use std::process::{Child, Stdio};
 const INSIDE: usize = 20_000;
 /// Bytes that are kept of each: all headers, and those of an error's quoted packet.
 const SNAP: usize = 256;
+/// Bytes of a VXLAN header (RFC 7348 §5).
+const VXLAN: usize = 8;
 
 /// Captures at work.
 pub(super) struct Capture {
@@ -197,6 +199,11 @@ fn inner(
     if !tunnel.steers().contains(&by) {
         return Err(format!("a tunnel's packet that came by {by:?}"));
     }
+    let header = 0x08 << 56 | u64::from(tunnel.key()) << 8;
+    let is_vxlan = tunnel.kind() == Kind::Vxlan;
+    if is_vxlan && (payload.len() < VXLAN || payload[..VXLAN] != header.to_be_bytes()) {
+        return Err(format!("a VXLAN header that is not {header:016x}"));
+    }
     let popped = tunnel.pop(by, payload).map_err(|e| format!("a tunnel's header: {e}"))?;
     if popped.key != tunnel.key() {
         return Err(format!("network {} in a tunnel's header, not {}", popped.key, tunnel.key()));
@@ -290,7 +297,7 @@ mod tests {
 
     #[test]
     fn another_network_or_a_stranger_is_not_ours() {
-        assert!(judge(&tunnelled(2, [192, 168, 77, 2])).unwrap_err().contains("network 2"));
+        assert!(judge(&tunnelled(2, [192, 168, 77, 2])).unwrap_err().contains("VXLAN"));
         assert!(judge(&tunnelled(1, [192, 168, 77, 9])).unwrap_err().contains("not nodes"));
     }
 
