@@ -1,8 +1,8 @@
 //! Outer headers that stand ready: what tunnels are made of.
 //!
-//! All of a header is written once, as for a packet of no length; a packet changes what depends on it.
-//! `N` is the number of bytes behind the outer IP header: arrays, so that every offset is known to lie
-//! within.
+//! All headers towards a peer are written once, as for a packet of no length, and copied in one piece; a
+//! packet changes what depends on it. `V4` and `V6` are their lengths over either family, outer IP header
+//! included: arrays, so that every offset is known to lie within.
 
 use crate::tos::Dscp;
 use crate::tunnel::{Ends, Family, Inner};
@@ -10,22 +10,24 @@ use crate::wire::{checksum, ipv4, ipv6, protocol, udp};
 use std::net::IpAddr;
 use std::num::{NonZeroU8, NonZeroU16};
 
-/// The outer IP header. IPv4 ones carry "don't fragment", and identification zero, which RFC 6864 §4.1
-/// allows for such.
+/// An outer IP header and what stands behind it. IPv4 ones carry "don't fragment", and identification
+/// zero, which RFC 6864 §4.1 allows for such.
 #[derive(Clone, Debug)]
-pub(crate) enum Ip {
-    /// Also the sum of the header without TOS, length, protocol and checksum.
-    V4([u8; ipv4::LEN], u32),
-    V6([u8; ipv6::LEN]),
+pub(crate) enum Headers<const V4: usize, const V6: usize> {
+    /// Also the sum of the IP header without TOS, length, protocol and checksum.
+    V4([u8; V4], u32),
+    V6([u8; V6]),
 }
 
-impl Ip {
+impl<const V4: usize, const V6: usize> Headers<V4, V6> {
+    /// `own` writes what stands behind the IP header into what it is given.
+    ///
     /// # Panics
     /// When the ends are of different families.
-    pub(crate) fn new(ends: &Ends, ttl: NonZeroU8) -> Ip {
+    pub(crate) fn new(ends: &Ends, ttl: NonZeroU8, own: impl FnOnce(&mut [u8])) -> Self {
         match (ends.local, ends.remote) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
-                let mut bytes = [0; ipv4::LEN];
+                let mut bytes = [0; V4];
                 ipv4::Header {
                     tos: 0,
                     total_len: 0,
@@ -40,11 +42,12 @@ impl Ip {
                 }
                 .emit(&mut bytes);
                 bytes[ipv4::field::CHECKSUM].fill(0);
-                let partial = checksum::sum(&bytes);
-                Ip::V4(bytes, partial)
+                let partial = checksum::sum(&bytes[..ipv4::LEN]);
+                own(&mut bytes[ipv4::LEN..]);
+                Headers::V4(bytes, partial)
             }
             (IpAddr::V6(src), IpAddr::V6(dst)) => {
-                let mut bytes = [0; ipv6::LEN];
+                let mut bytes = [0; V6];
                 ipv6::Header {
                     traffic_class: 0,
                     flow_label: 0,
@@ -55,7 +58,8 @@ impl Ip {
                     dst,
                 }
                 .emit(&mut bytes);
-                Ip::V6(bytes)
+                own(&mut bytes[ipv6::LEN..]);
+                Headers::V6(bytes)
             }
             (local, remote) => panic!("the ends of a tunnel are of one family: {local}, {remote}"),
         }
@@ -64,101 +68,100 @@ impl Ip {
     #[inline]
     pub(crate) fn len(&self) -> usize {
         match self {
-            Ip::V4(..) => ipv4::LEN,
-            Ip::V6(_) => ipv6::LEN,
+            Headers::V4(..) => V4,
+            Headers::V6(_) => V6,
         }
     }
 
     #[inline]
     pub(crate) fn family(&self) -> Family {
         match self {
-            Ip::V4(..) => Family::V4,
-            Ip::V6(_) => Family::V6,
+            Headers::V4(..) => Family::V4,
+            Headers::V6(_) => Family::V6,
         }
     }
 
-    /// Writes the header for a packet of `len` bytes behind the outer headers; what is left of the room
-    /// for those behind it. An IPv6 header gets the flow label, of twenty bits.
+    /// Writes the headers for a packet of `len` bytes behind them. An IPv6 header gets the flow label, of
+    /// twenty bits; `own` changes what stands behind the IP header.
     ///
     /// # Panics
     /// When the room is not exactly as long as the headers.
     #[inline(always)]
-    pub(crate) fn push<'a, const N: usize>(
+    pub(crate) fn push(
         &self,
-        room: &'a mut [u8],
+        room: &mut [u8],
         protocol: u8,
         tos: u8,
         label: u32,
         len: usize,
-    ) -> &'a mut [u8; N] {
+        own: impl FnOnce(&mut [u8]),
+    ) {
         match self {
-            Ip::V4(header, partial) => {
-                let (ip, behind) = split(room);
-                *ip = *header;
-                ip[ipv4::field::TOS] = tos;
-                ip[ipv4::field::PROTOCOL] = protocol;
-                resize_v4(ip, *partial, N + len);
-                behind
+            Headers::V4(headers, partial) => {
+                let room: &mut [u8; V4] = whole(room);
+                *room = *headers;
+                room[ipv4::field::TOS] = tos;
+                room[ipv4::field::PROTOCOL] = protocol;
+                resize_v4(room, *partial, len);
+                own(&mut room[ipv4::LEN..]);
             }
-            Ip::V6(header) => {
-                let (ip, behind) = split(room);
-                *ip = *header;
-                ip[ipv6::field::NEXT_HEADER] = protocol;
-                ipv6::set_class_label(ip, tos, label);
-                ipv6::set_payload_len(ip, (N + len) as u16);
-                behind
+            Headers::V6(headers) => {
+                let room: &mut [u8; V6] = whole(room);
+                *room = *headers;
+                room[ipv6::field::NEXT_HEADER] = protocol;
+                ipv6::set_class_label(room, tos, label);
+                resize_v6(room, len);
+                own(&mut room[ipv6::LEN..]);
             }
         }
     }
 
-    /// Rewrites the length of a header that was pushed; what stands behind it.
+    /// Rewrites the length in headers that were pushed; `own` that in what stands behind the IP header.
     ///
     /// # Panics
     /// As [`push`](Self::push).
     #[inline(always)]
-    pub(crate) fn resize<'a, const N: usize>(
-        &self,
-        outer: &'a mut [u8],
-        len: usize,
-    ) -> &'a mut [u8; N] {
+    pub(crate) fn resize(&self, outer: &mut [u8], len: usize, own: impl FnOnce(&mut [u8])) {
         match self {
-            Ip::V4(_, partial) => {
-                let (ip, behind) = split(outer);
-                resize_v4(ip, *partial, N + len);
-                behind
+            Headers::V4(_, partial) => {
+                let outer: &mut [u8; V4] = whole(outer);
+                resize_v4(outer, *partial, len);
+                own(&mut outer[ipv4::LEN..]);
             }
-            Ip::V6(_) => {
-                let (ip, behind) = split::<{ ipv6::LEN }, N>(outer);
-                ipv6::set_payload_len(ip, (N + len) as u16);
-                behind
+            Headers::V6(_) => {
+                let outer: &mut [u8; V6] = whole(outer);
+                resize_v6(outer, len);
+                own(&mut outer[ipv6::LEN..]);
             }
         }
     }
 }
 
-/// Writes the length and the checksum for `len` bytes behind the header; of a super-frame that does not
+#[inline(always)]
+fn whole<const N: usize>(room: &mut [u8]) -> &mut [u8; N] {
+    room.try_into().expect("the room is as long as the overhead")
+}
+
+/// Writes the length and the checksum for `len` bytes behind the headers; of a super-frame that does not
 /// fit the field, the lower bits.
 #[inline(always)]
-fn resize_v4(ip: &mut [u8; ipv4::LEN], partial: u32, len: usize) {
-    let total_len = (ipv4::LEN + len) as u16;
-    let (tos, protocol) = (ip[ipv4::field::TOS], ip[ipv4::field::PROTOCOL]);
+fn resize_v4<const N: usize>(headers: &mut [u8; N], partial: u32, len: usize) {
+    let total_len = (N + len) as u16;
+    let (tos, protocol) = (headers[ipv4::field::TOS], headers[ipv4::field::PROTOCOL]);
     let sum = partial + u32::from(tos) + u32::from(protocol) + u32::from(total_len);
-    ip[ipv4::field::TOTAL_LEN].copy_from_slice(&total_len.to_be_bytes());
-    ip[ipv4::field::CHECKSUM].copy_from_slice(&checksum::finish(sum).to_be_bytes());
+    headers[ipv4::field::TOTAL_LEN].copy_from_slice(&total_len.to_be_bytes());
+    headers[ipv4::field::CHECKSUM].copy_from_slice(&checksum::finish(sum).to_be_bytes());
 }
 
 #[inline(always)]
-fn split<const A: usize, const N: usize>(room: &mut [u8]) -> (&mut [u8; A], &mut [u8; N]) {
-    let parts = room.split_first_chunk_mut();
-    let parts = parts.and_then(|(ip, behind)| Some((ip, behind.try_into().ok()?)));
-    parts.expect("the room is as long as the overhead")
+fn resize_v6<const N: usize>(headers: &mut [u8; N], len: usize) {
+    ipv6::set_payload_len(headers, (N - ipv6::LEN + len) as u16);
 }
 
-/// Outer IP and UDP headers, and `N - 8` bytes of a tunnel's own behind them.
+/// Outer IP and UDP headers, and a tunnel's own behind them.
 #[derive(Clone, Debug)]
-pub(crate) struct Udp<const N: usize> {
-    ip: Ip,
-    behind: [u8; N],
+pub(crate) struct Udp<const V4: usize, const V6: usize> {
+    headers: Headers<V4, V6>,
     dscp: Dscp,
     /// The partial sum of the UDP pseudo-header without the length, where the checksum is computed.
     pseudo: Option<u32>,
@@ -174,68 +177,70 @@ pub(crate) struct Options {
     pub(crate) dscp: Dscp,
 }
 
-impl<const N: usize> Udp<N> {
+impl<const V4: usize, const V6: usize> Udp<V4, V6> {
     /// `own` writes the tunnel's own header into what it is given.
     ///
     /// # Panics
     /// When the ends are of different families.
-    pub(crate) fn new(ends: &Ends, options: Options, own: impl FnOnce(&mut [u8])) -> Udp<N> {
-        let ip = Ip::new(ends, options.ttl);
-        let mut behind = [0; N];
-        let (udp, rest) = behind.split_at_mut(udp::LEN);
-        let dst_port = options.port.get();
-        udp::Header { src_port: 0, dst_port, length: 0, checksum: 0 }.emit(udp);
-        own(rest);
+    pub(crate) fn new(ends: &Ends, options: Options, own: impl FnOnce(&mut [u8])) -> Self {
+        let headers = Headers::new(ends, options.ttl, |behind| {
+            let (udp, rest) = behind.split_at_mut(udp::LEN);
+            let dst_port = options.port.get();
+            udp::Header { src_port: 0, dst_port, length: 0, checksum: 0 }.emit(udp);
+            own(rest);
+        });
         let pseudo = match (ends.local, ends.remote) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => checksum::pseudo_v4(src, dst, protocol::UDP, 0),
             (IpAddr::V6(src), IpAddr::V6(dst)) => checksum::pseudo_v6(src, dst, protocol::UDP, 0),
             _ => unreachable!("the IP header was made of them"),
         };
-        let is_summed = options.checksum.unwrap_or(ip.family() == Family::V6);
+        let is_summed = options.checksum.unwrap_or(headers.family() == Family::V6);
         let pseudo = is_summed.then(|| u32::from(checksum::fold(pseudo)));
-        Udp { ip, behind, dscp: options.dscp, pseudo }
+        Udp { headers, dscp: options.dscp, pseudo }
     }
 
     #[inline]
     pub(crate) fn overhead(&self) -> usize {
-        self.ip.len() + N
+        self.headers.len()
     }
 
     #[inline]
     pub(crate) fn family(&self) -> Family {
-        self.ip.family()
+        self.headers.family()
     }
 
-    /// Writes all headers; what is behind the IP header, for what only the tunnel knows.
+    /// Writes all headers; `own` changes what only the tunnel knows of its own.
     #[inline(always)]
-    pub(crate) fn push<'a>(&self, room: &'a mut [u8], inner: &Inner) -> &'a mut [u8; N] {
+    pub(crate) fn push(&self, room: &mut [u8], inner: &Inner, own: impl FnOnce(&mut [u8])) {
         let tos = self.dscp.encap(inner.tos);
-        let behind = self.ip.push(room, protocol::UDP, tos, 0, inner.len);
-        *behind = self.behind;
-        let port = source_port(inner.flow_hash);
-        behind[udp::field::SRC_PORT].copy_from_slice(&port.to_be_bytes());
-        self.resize_udp(behind, inner.len);
-        behind
+        self.headers.push(room, protocol::UDP, tos, 0, inner.len, |behind| {
+            let port = source_port(inner.flow_hash);
+            behind[udp::field::SRC_PORT].copy_from_slice(&port.to_be_bytes());
+            self.resize_udp(behind, inner.len);
+            own(&mut behind[udp::LEN..]);
+        });
     }
 
     #[inline]
     pub(crate) fn checksum_offset(&self) -> Option<(usize, usize)> {
-        let start = self.ip.len();
+        let start = match self.family() {
+            Family::V4 => ipv4::LEN,
+            Family::V6 => ipv6::LEN,
+        };
         self.pseudo.map(|_| (start, start + udp::field::CHECKSUM.start))
     }
 
     #[inline]
     pub(crate) fn resize(&self, outer: &mut [u8], inner_len: usize) {
-        let behind = self.ip.resize(outer, inner_len);
-        self.resize_udp(behind, inner_len);
+        self.headers.resize(outer, inner_len, |behind| self.resize_udp(behind, inner_len));
     }
 
     #[inline(always)]
-    fn resize_udp(&self, datagram: &mut [u8; N], inner_len: usize) {
-        let len = (N + inner_len) as u16;
-        udp::set_length(datagram, len);
+    fn resize_udp(&self, behind: &mut [u8], inner_len: usize) {
+        let len = (behind.len() + inner_len) as u16;
+        udp::set_length(behind, len);
         if let Some(pseudo) = self.pseudo {
-            udp::set_checksum(datagram, checksum::fold(pseudo + u32::from(len)));
+            udp::set_checksum(behind, checksum::fold(pseudo + u32::from(len)));
         }
     }
 }

@@ -4,7 +4,8 @@
 //!
 //! * `Config` — what a user writes, as one `[[tunnel.<kind>]]` table;
 //! * `Tunnel` — the configured encapsulation: which packets are its own ([`Steer`]), and how to
-//!   take one apart (`pop`, `decap_tos`);
+//!   take one apart (`pop`, `decap_tos`); what `pop` says depends on nothing but the header that it finds,
+//!   and on the version of the IP packet behind it;
 //! * `Encap`  — a tunnel towards one peer: the finished outer headers, of which a packet changes
 //!   only lengths, hash and checksum (`push`).
 

@@ -268,6 +268,28 @@ proptest! {
         prop_assert_eq!(marked.ok(), (inner.tos & 3 != 0).then_some(inner.tos | 3));
     }
 
+    /// What is behind the header, but for the version of an IP packet, has no say in what it says.
+    #[test]
+    fn pop_looks_at_the_header_alone(
+        tunnel in tunnel(), ends in ends(), packet in packet(), noise in vec(any::<u8>(), 1..200),
+        at in any::<prop::sample::Index>(), bit in 0..8u8,
+    ) {
+        let mut outer = packed(&tunnel.encap(&ends), &packet, 0);
+        let (by, payload) = steered(&tunnel.steers(), &outer).unwrap();
+        let (start, len) = (outer.len() - payload.len(), payload.len());
+        // Also of headers that are not what we would send.
+        outer[start..][at.index(len.min(30))] ^= 1u8 << bit;
+        if let Ok(popped) = tunnel.pop(by, &outer[start..]) {
+            let end = start + popped.header_len;
+            let mut other = outer[..end].to_vec();
+            other.extend_from_slice(&noise);
+            if popped.strip != Strip::Ethernet {
+                other[end] = outer[end] & 0xf0 | noise[0] & 0x0f;
+            }
+            prop_assert_eq!(tunnel.pop(by, &other[start..]), Ok(popped));
+        }
+    }
+
     #[test]
     fn noise_never_panics(tunnel in tunnel(), noise in vec(any::<u8>(), 0..100)) {
         for by in tunnel.steers() {

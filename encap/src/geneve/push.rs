@@ -3,7 +3,7 @@
 use super::{Config, ETHERNET, HEADER_LEN, config};
 use crate::outer::{Options, Udp};
 use crate::tunnel::{Ends, Family, Inner};
-use crate::wire::{ethernet, udp};
+use crate::wire::{ethernet, ipv4, ipv6, udp};
 use std::ops::Range;
 
 /// Bytes behind the outer IP header in front of a bare IP packet, and with an Ethernet header.
@@ -22,8 +22,8 @@ pub struct Encap {
 
 #[derive(Clone, Debug)]
 enum Outer {
-    Framed(Udp<FRAMED>),
-    Bare(Udp<BARE>),
+    Framed(Udp<{ ipv4::LEN + FRAMED }, { ipv6::LEN + FRAMED }>),
+    Bare(Udp<{ ipv4::LEN + BARE }, { ipv6::LEN + BARE }>),
 }
 
 impl Encap {
@@ -75,10 +75,12 @@ impl Encap {
         let ethertype = inner.family.ethertype().to_be_bytes();
         match &self.outer {
             Outer::Framed(outer) => {
-                outer.push(room, inner)[FRAMED - 2..].copy_from_slice(&ethertype);
+                outer.push(room, inner, |own| {
+                    own[HEADER_LEN..][ethernet::field::ETHERTYPE].copy_from_slice(&ethertype);
+                });
             }
             Outer::Bare(outer) => {
-                outer.push(room, inner)[udp::LEN..][PROTOCOL].copy_from_slice(&ethertype);
+                outer.push(room, inner, |own| own[PROTOCOL].copy_from_slice(&ethertype));
             }
         }
     }

@@ -1,10 +1,11 @@
 //! Puts the outer headers on.
 
 use super::Config;
-use crate::outer::Ip;
+use crate::outer::Headers;
 use crate::tos::Dscp;
 use crate::tunnel::{Ends, Family, Inner};
-use crate::wire::protocol;
+use crate::wire::{ipv4, ipv6, protocol};
+use std::net::IpAddr;
 
 /// Bytes of a Destination Options header with one limit, RFC 2473 §4.1.1.
 const OPTIONS_LEN: usize = 8;
@@ -16,29 +17,46 @@ const PAD_N: u8 = 1;
 /// An IP-in-IP tunnel towards one peer.
 #[derive(Clone, Debug)]
 pub struct Encap {
-    ip: Ip,
+    outer: Outer,
     dscp: Dscp,
-    /// Over IPv6, if configured.
-    limit: Option<u8>,
+}
+
+#[derive(Clone, Debug)]
+enum Outer {
+    Plain(Headers<{ ipv4::LEN }, { ipv6::LEN }>),
+    /// With an encapsulation limit; over IPv4 there is none.
+    Limited(Headers<{ ipv4::LEN }, { ipv6::LEN + OPTIONS_LEN }>),
 }
 
 impl Encap {
     pub(super) fn new(config: &Config, ends: &Ends) -> Encap {
-        let ip = Ip::new(ends, config.ttl);
-        let limit = config.encapsulation_limit.filter(|_| ip.family() == Family::V6);
-        Encap { ip, dscp: config.dscp, limit }
+        let outer = match (config.encapsulation_limit, ends.remote) {
+            (Some(limit), IpAddr::V6(_)) => {
+                Outer::Limited(Headers::new(ends, config.ttl, |options| {
+                    options.copy_from_slice(&[0, 0, LIMIT, 1, limit, PAD_N, 1, 0]);
+                }))
+            }
+            _ => Outer::Plain(Headers::new(ends, config.ttl, |_| {})),
+        };
+        Encap { outer, dscp: config.dscp }
     }
 
     /// See [`Encap::overhead`](crate::Encap::overhead): 20 bytes over IPv4, 40 or 48 over IPv6.
     #[inline]
     pub fn overhead(&self) -> usize {
-        self.ip.len() + if self.limit.is_some() { OPTIONS_LEN } else { 0 }
+        match &self.outer {
+            Outer::Plain(headers) => headers.len(),
+            Outer::Limited(headers) => headers.len(),
+        }
     }
 
     /// See [`Encap::family`](crate::Encap::family).
     #[inline]
     pub fn family(&self) -> Family {
-        self.ip.family()
+        match &self.outer {
+            Outer::Plain(headers) => headers.family(),
+            Outer::Limited(headers) => headers.family(),
+        }
     }
 
     /// See [`Encap::push`](crate::Encap::push).
@@ -50,14 +68,11 @@ impl Encap {
             Family::V4 => protocol::IPIP,
             Family::V6 => protocol::IPV6,
         };
-        match self.limit {
-            None => {
-                let [] = *self.ip.push(room, payload, tos, label, inner.len);
-            }
-            Some(limit) => {
-                let options: &mut [u8; OPTIONS_LEN] =
-                    self.ip.push(room, protocol::DESTINATION_OPTIONS, tos, label, inner.len);
-                *options = [payload, 0, LIMIT, 1, limit, PAD_N, 1, 0];
+        match &self.outer {
+            Outer::Plain(headers) => headers.push(room, payload, tos, label, inner.len, |_| {}),
+            Outer::Limited(headers) => {
+                let options = protocol::DESTINATION_OPTIONS;
+                headers.push(room, options, tos, label, inner.len, |options| options[0] = payload);
             }
         }
     }
@@ -71,13 +86,9 @@ impl Encap {
     /// See [`Encap::resize`](crate::Encap::resize).
     #[inline]
     pub fn resize(&self, outer: &mut [u8], inner_len: usize) {
-        match self.limit {
-            None => {
-                let [] = *self.ip.resize(outer, inner_len);
-            }
-            Some(_) => {
-                let _: &mut [u8; OPTIONS_LEN] = self.ip.resize(outer, inner_len);
-            }
+        match &self.outer {
+            Outer::Plain(headers) => headers.resize(outer, inner_len, |_| {}),
+            Outer::Limited(headers) => headers.resize(outer, inner_len, |_| {}),
         }
     }
 }

@@ -3,12 +3,12 @@
 use super::Config;
 use crate::outer::{Options, Udp};
 use crate::tunnel::{Ends, Family, Inner};
-use crate::wire::udp;
+use crate::wire::{ipv4, ipv6, udp};
 
 /// A UDP tunnel towards one peer.
 #[derive(Clone, Debug)]
 pub struct Encap {
-    outer: Udp<{ udp::LEN }>,
+    outer: Udp<{ ipv4::LEN + udp::LEN }, { ipv6::LEN + udp::LEN }>,
 }
 
 impl Encap {
@@ -37,7 +37,7 @@ impl Encap {
     /// See [`Encap::push`](crate::Encap::push).
     #[inline]
     pub fn push(&self, room: &mut [u8], inner: &Inner) {
-        self.outer.push(room, inner);
+        self.outer.push(room, inner, |_| {});
     }
 
     /// See [`Encap::checksum_offset`](crate::Encap::checksum_offset).

@@ -30,6 +30,23 @@ pub struct Config {
     /// What becomes of the DSCP. ECN always follows RFC 6040.
     #[serde(default)]
     pub dscp: Dscp,
+    /// What becomes of received packets that carry a group policy.
+    #[serde(default)]
+    pub group_policy: GroupPolicy,
+}
+
+/// What becomes of packets whose header names the group of their sender: the G bit and the sixteen bits of
+/// draft-smith-vxlan-group-policy §2.1, which we have no use for, and send none of.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum GroupPolicy {
+    /// They are taken as if there were none, as RFC 7348 §5 says of reserved bits.
+    #[default]
+    Ignore,
+    /// They are dropped, as Linux does: who sends them expects a policy to be enforced.
+    Refuse,
 }
 
 impl Config {
@@ -43,6 +60,7 @@ impl Config {
             mac: None,
             ttl: default_ttl(),
             dscp: Dscp::default(),
+            group_policy: GroupPolicy::default(),
         }
     }
 
@@ -62,6 +80,7 @@ impl Config {
             mac: Some(Mac([0x02, 0, 0x5e, 0x10, 0, 1])),
             ttl: NonZeroU8::MAX,
             dscp: Dscp::Uniform,
+            group_policy: GroupPolicy::Refuse,
             ..plain.clone()
         };
         vec![plain, flannel, summed]

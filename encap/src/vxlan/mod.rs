@@ -25,7 +25,7 @@ mod push;
 mod tests;
 
 pub use crate::vni::{Vni, VniError};
-pub use config::Config;
+pub use config::{Config, GroupPolicy};
 pub use push::Encap;
 
 use crate::tos::Congested;
@@ -75,7 +75,7 @@ impl Tunnel {
     /// See [`Tunnel::pop`](crate::Tunnel::pop).
     #[inline]
     pub fn pop(&self, _by: Steer, payload: &[u8]) -> Result<Popped, PopError> {
-        pop::pop(payload)
+        pop::pop(payload, self.config.group_policy)
     }
 
     /// See [`Tunnel::decap_tos`](crate::Tunnel::decap_tos).

@@ -3,7 +3,7 @@
 use super::{Config, FLAG_I, HEADER_LEN};
 use crate::outer::{Options, Udp};
 use crate::tunnel::{Ends, Family, Inner};
-use crate::wire::{ethernet, udp};
+use crate::wire::{ethernet, ipv4, ipv6, udp};
 
 /// Bytes behind the outer IP header.
 const BEHIND_IP: usize = udp::LEN + HEADER_LEN + ethernet::LEN;
@@ -11,7 +11,7 @@ const BEHIND_IP: usize = udp::LEN + HEADER_LEN + ethernet::LEN;
 /// A VXLAN towards one peer.
 #[derive(Clone, Debug)]
 pub struct Encap {
-    outer: Udp<BEHIND_IP>,
+    outer: Udp<{ ipv4::LEN + BEHIND_IP }, { ipv6::LEN + BEHIND_IP }>,
 }
 
 impl Encap {
@@ -48,8 +48,10 @@ impl Encap {
     /// See [`Encap::push`](crate::Encap::push).
     #[inline]
     pub fn push(&self, room: &mut [u8], inner: &Inner) {
-        let behind_ip = self.outer.push(room, inner);
-        behind_ip[BEHIND_IP - 2..].copy_from_slice(&inner.family.ethertype().to_be_bytes());
+        let ethertype = inner.family.ethertype().to_be_bytes();
+        self.outer.push(room, inner, |own| {
+            own[HEADER_LEN..][ethernet::field::ETHERTYPE].copy_from_slice(&ethertype);
+        });
     }
 
     /// See [`Encap::checksum_offset`](crate::Encap::checksum_offset).

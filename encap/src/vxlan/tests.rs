@@ -12,7 +12,7 @@ fn scapy_frames_are_popped_and_pushed() {
     vectors::check(include_bytes!("testdata/frames.pcap"), |outer| {
         let (src_port, checksum) = outer.udp.unwrap();
         let Steer::Udp(port) = outer.by else { panic!("{:?}", outer.by) };
-        let popped = pop::pop(outer.payload).unwrap();
+        let popped = pop::pop(outer.payload, GroupPolicy::Ignore).unwrap();
         let config = Config {
             port: port.try_into().unwrap(),
             udp_checksum: Some(checksum != 0),
@@ -29,18 +29,23 @@ fn scapy_frames_are_popped_and_pushed() {
 
 #[test]
 fn flags_decide() {
+    let pop = |header: &[u8]| pop::pop(header, GroupPolicy::Ignore);
     let header = |flags| [flags, 0, 0, 0, 0x12, 0x34, 0x56, 0];
     let popped = Popped { header_len: 8, strip: Strip::Ethernet, key: 0x123456 };
-    assert_eq!(pop::pop(&header(0x08)), Ok(popped));
+    assert_eq!(pop(&header(0x08)), Ok(popped));
     // Reserved bits are ignored, G of the group policy among them; so are reserved bytes.
-    assert_eq!(pop::pop(&header(0x08 | 0x80 | 0x40 | 0x01)), Ok(popped));
-    assert_eq!(pop::pop(&[0x08, 0xff, 0xff, 0xff, 0x12, 0x34, 0x56, 0xff]), Ok(popped));
+    assert_eq!(pop(&header(0x08 | 0x80 | 0x40 | 0x01)), Ok(popped));
+    assert_eq!(pop(&[0x08, 0xff, 0xff, 0xff, 0x12, 0x34, 0x56, 0xff]), Ok(popped));
     // No VNI; and a payload that may be no Ethernet frame.
-    assert_eq!(pop::pop(&header(0)), Err(PopError::Flags));
-    assert_eq!(pop::pop(&header(0xf7)), Err(PopError::Flags));
-    assert_eq!(pop::pop(&header(0x0c)), Err(PopError::Payload));
+    assert_eq!(pop(&header(0)), Err(PopError::Flags));
+    assert_eq!(pop(&header(0xf7)), Err(PopError::Flags));
+    assert_eq!(pop(&header(0x0c)), Err(PopError::Payload));
     for len in 0..8 {
-        assert_eq!(pop::pop(&header(0x08)[..len]), Err(PopError::Truncated));
+        assert_eq!(pop(&header(0x08)[..len]), Err(PopError::Truncated));
+    }
+    // With and without a policy for a group, where that is refused.
+    for (flags, expected) in [(0x88, Err(PopError::Flags)), (0x08, Ok(popped))] {
+        assert_eq!(pop::pop(&header(flags), GroupPolicy::Refuse), expected);
     }
 }
 

@@ -4,7 +4,7 @@
 //! routed to a peer that may send so, its destination to a pod of ours; whatever else comes by an uplink
 //! goes on as a tunnel's packet.
 
-use super::ends;
+use super::known::ends;
 use crate::frame::Frame;
 use crate::snapshot::{Hop, Role, Snapshot};
 use std::net::IpAddr;

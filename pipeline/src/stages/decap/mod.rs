@@ -6,6 +6,7 @@
 //! for a reason of its own: an uplink's port is handed only what the XDP program took from the kernel.
 
 mod direct;
+mod known;
 #[cfg(test)]
 mod tests;
 
@@ -14,12 +15,12 @@ use super::parse::{mark_discovery, parse_ip};
 use crate::cx::Cx;
 use crate::drops::Reason;
 use crate::frame::{Batch, Frame, Mark, Packet, Partial, Pool};
-use crate::snapshot::{Peer, Snapshot, TunnelId, TunnelInfo};
+use crate::snapshot::Snapshot;
 use crate::sums;
 use direct::Direct;
-use encap::wire::{Mac, checksum, ethernet, ipv4, ipv6, protocol, udp};
-use encap::{Family, Popped, Steer, Strip, Tunnel};
-use std::net::IpAddr;
+use encap::wire::{checksum, ipv4, ipv6, protocol, udp};
+use encap::{Family, Tunnel};
+use known::{FRAMED, Head, Known, Within};
 
 crate::drops! { Decap:
     NO_TUNNEL = "no_tunnel", "no tunnel is configured for the packet's port or protocol";
@@ -74,108 +75,9 @@ struct Outer<'a> {
 /// The folded sum over bytes that include a right checksum.
 const HOLDS: u16 = 0xffff;
 
-/// What the outer headers of a packet lead to. The packets of a batch often have the same ones: the
-/// latest answer is kept for the next packet.
-struct Known<'a> {
-    packet: Packet,
-    protocol: u8,
-    /// The destination port as it stands in the packet, and which of its bits matter: of a tunnel
-    /// without ports, none.
-    port: (u16, u16),
-    /// Source and destination as they stand in the packet; of IPv4 the first eight bytes.
-    ends: [u8; 32],
-    steer: Steer,
-    /// The first tunnel that is steered at such packets: index and facts.
-    tunnel: (usize, &'a TunnelInfo),
-    id: u16,
-    peer: &'a Peer,
-}
-
-/// The headers of an outer packet.
-#[derive(Clone, Copy)]
-struct Head<'a> {
-    /// From the IP header on.
-    bytes: &'a [u8],
-    /// Where the header behind the IP header begins.
-    l4: usize,
-    packet: Packet,
-    protocol: u8,
-}
-
-impl<'a> Known<'a> {
-    /// Whether a packet has the same headers.
-    #[inline(always)]
-    fn is_for(&self, head: Head<'_>) -> bool {
-        let (first, len) = match head.packet {
-            Packet::V4 => (ipv4::field::SRC.start, 8),
-            _ => (ipv6::field::SRC.start, 32),
-        };
-        let port = head.bytes.get(head.l4 + 2..head.l4 + 4).and_then(|port| port.first_chunk());
-        let port = u16::from_ne_bytes(*port.unwrap_or(&[0; 2]));
-        self.packet == head.packet
-            && self.protocol == head.protocol
-            && (port ^ self.port.0) & self.port.1 == 0
-            && head.bytes.get(first..first + len) == Some(&self.ends[..len])
-    }
-
-    #[inline(never)]
-    fn find(frame: &Frame, snapshot: &'a Snapshot) -> Result<Known<'a>, Reason> {
-        let meta = &frame.meta;
-        // A later one has no port to look for.
-        if meta.packet.is_fragment() {
-            return Err(FRAGMENT);
-        }
-        let (ends, src, dst) = ends(frame)?;
-        let (steer, port) = match meta.protocol {
-            protocol::UDP => {
-                let [_, _, port @ ..] = *frame.bytes_at::<4>(meta.l4).ok_or(UDP)?;
-                let steer = Steer::Udp(u16::from_be_bytes(port));
-                (steer, (u16::from_ne_bytes(port), u16::MAX))
-            }
-            protocol => (Steer::Protocol(protocol), (0, 0)),
-        };
-        let tunnel = steered(steer, snapshot).next().ok_or(NO_TUNNEL)?;
-        let id = *snapshot.peers_by_address.get(&src).ok_or(UNKNOWN_PEER)?;
-        let peer = snapshot.peers.get(usize::from(id)).ok_or(UNKNOWN_PEER)?;
-        if peer.local != dst {
-            return Err(NOT_LOCAL);
-        }
-        let (packet, protocol) = (meta.packet, meta.protocol);
-        Ok(Known { packet, protocol, port, ends, steer, tunnel, id, peer })
-    }
-}
-
-/// Source and destination of a packet, as they stand and as addresses.
-fn ends(frame: &Frame) -> Result<([u8; 32], IpAddr, IpAddr), Reason> {
-    let mut bytes = [0; 32];
-    match frame.meta.packet.family() {
-        Some(Family::V4) => {
-            let header = frame.bytes_at(frame.meta.l3).ok_or(HEADER)?;
-            let (src, dst) = ipv4::addresses(header);
-            bytes[..4].copy_from_slice(&src.octets());
-            bytes[4..8].copy_from_slice(&dst.octets());
-            Ok((bytes, src.into(), dst.into()))
-        }
-        Some(Family::V6) => {
-            let header = frame.bytes_at(frame.meta.l3).ok_or(HEADER)?;
-            let (src, dst) = ipv6::addresses(header);
-            bytes[..16].copy_from_slice(&src.octets());
-            bytes[16..].copy_from_slice(&dst.octets());
-            Ok((bytes, src.into(), dst.into()))
-        }
-        None => Err(NO_TUNNEL),
-    }
-}
-
-/// The tunnels whose packets such are.
-fn steered(steer: Steer, snapshot: &Snapshot) -> impl Iterator<Item = (usize, &TunnelInfo)> {
-    snapshot.tunnels.iter().enumerate().filter(move |(_, tunnel)| tunnel.steers.contains(&steer))
-}
-
-/// Bytes of the headers of most packets: IPv4, UDP, eight of the tunnel, Ethernet.
-const PLAIN: usize = ipv4::LEN + udp::LEN + 8 + ethernet::LEN;
-/// And of those in IPv4 alone, with the inner header.
-const PLAIN_IP: usize = 2 * ipv4::LEN;
+/// Bytes of the headers of most packets: IPv4, UDP, a tunnel's; there are as many of all but the shortest of
+/// IP-in-IP.
+const PLAIN: usize = ipv4::LEN + udp::LEN + FRAMED;
 
 /// Takes the outer headers off.
 #[inline(always)]
@@ -187,19 +89,15 @@ fn decap<'a>(
 ) -> Result<Outer<'a>, Reason> {
     let meta = &frame.meta;
     let is_plain = meta.packet == Packet::V4 && meta.l4 == meta.l3 + ipv4::LEN as u16;
-    let plain = match meta.protocol {
-        protocol::UDP if is_plain => frame.bytes_at::<PLAIN>(meta.l3).and_then(|bytes| {
-            let (packet, protocol) = (Packet::V4, protocol::UDP);
-            let head = Head { bytes, l4: ipv4::LEN, packet, protocol };
-            open(head, frame, snapshot, latest, partial_sums).ok()
-        }),
-        protocol::IPIP if is_plain => frame.bytes_at::<PLAIN_IP>(meta.l3).and_then(|bytes| {
-            let (packet, protocol) = (Packet::V4, protocol::IPIP);
-            let head = Head { bytes, l4: ipv4::LEN, packet, protocol };
-            open(head, frame, snapshot, latest, partial_sums).ok()
-        }),
-        _ => None,
-    };
+    let plain = frame.bytes_at::<PLAIN>(meta.l3).filter(|_| is_plain);
+    let plain = plain.and_then(|bytes| {
+        let head = |protocol| Head { bytes, l4: ipv4::LEN, packet: Packet::V4, protocol };
+        match meta.protocol {
+            protocol::UDP => open(head(protocol::UDP), frame, snapshot, latest, partial_sums).ok(),
+            protocol::IPIP => open(head(protocol::IPIP), frame, snapshot, latest, partial_sums).ok(),
+            _ => None,
+        }
+    });
     let outer = match plain {
         Some(outer) => outer,
         None => open_odd(frame, snapshot, latest, partial_sums)?,
@@ -225,7 +123,7 @@ fn open_odd<'a>(
     open(head, frame, snapshot, latest, partial_sums)
 }
 
-/// Reads the outer headers. Inlined twice, once for bytes of a known number: there is little left to
+/// Reads the outer headers. Inlined for bytes of a known number and protocol, too: there is little left to
 /// check of those.
 #[inline(always)]
 fn open<'a>(
@@ -248,29 +146,10 @@ fn open<'a>(
     if sum != HOLDS && !partial_sums {
         return Err(OUTER_CHECKSUM);
     }
-    let (first_index, first) = known.tunnel;
     let payload = head.bytes.get(head.l4 + header_len..).unwrap_or_default();
-    let popped = first.tunnel.pop(known.steer, payload).map_err(|_| HEADER)?;
-    let (index, tunnel) = match popped.key == first.key {
-        true => (first_index, first),
-        false => with_key(popped.key, known.steer, snapshot)?,
-    };
-    accept(known.peer, TunnelId(index as u8))?;
-    let (family, link) = inner(payload, popped, tunnel)?;
-    let len = head.l4 + header_len + popped.header_len + link;
-    Ok(Outer { tunnel: &tunnel.tunnel, family, tos, sum, len, peer: known.id })
-}
-
-/// The tunnel of the network that a packet names, of several that are steered alike.
-#[inline(never)]
-fn with_key(key: u32, steer: Steer, snapshot: &Snapshot) -> Result<(usize, &TunnelInfo), Reason> {
-    steered(steer, snapshot).find(|(_, tunnel)| tunnel.key == key).ok_or(UNKNOWN_VNI)
-}
-
-/// A peer may use the tunnels that are configured for it.
-#[inline]
-fn accept(peer: &Peer, tunnel: TunnelId) -> Result<(), Reason> {
-    if peer.accepts.takes(tunnel) { Ok(()) } else { Err(UNKNOWN_PEER) }
+    let Within { tunnel, family, len } = known.within(payload, snapshot)?;
+    let len = head.l4 + header_len + len;
+    Ok(Outer { tunnel, family, tos, sum, len, peer: known.id })
 }
 
 /// Checks the outer UDP header; the folded sum over the packet. A checksum of zero says that the
@@ -305,28 +184,6 @@ fn holds_completed(frame: &Frame, outer: u16) -> bool {
     let Some(pseudo) = sums::pseudo(frame) else { return false };
     let (s, p) = (sums::l4(frame, 0), checksum::fold(pseudo));
     checksum::fold(u32::from(outer) + u32::from(!s) + u32::from(!p)) == HOLDS
-}
-
-/// The family that the tunnel's header announces, and the bytes between it and the inner IP header.
-#[inline(always)]
-fn inner(payload: &[u8], popped: Popped, tunnel: &TunnelInfo) -> Result<(Family, usize), Reason> {
-    match popped.strip {
-        Strip::Ip(family) => Ok((family, 0)),
-        Strip::Ethernet => {
-            let header = payload.get(popped.header_len..).and_then(|rest| rest.first_chunk());
-            let header = header.ok_or(HEADER)?;
-            Ok((inner_ethernet(header, tunnel.mac)?, ethernet::LEN))
-        }
-    }
-}
-
-#[inline(always)]
-fn inner_ethernet(header: &[u8; ethernet::LEN], ours: Mac) -> Result<Family, Reason> {
-    let [a, b, c, d, e, f, ..] = *header;
-    if Mac([a, b, c, d, e, f]).to_bits() != ours.to_bits() {
-        return Err(INNER_MAC);
-    }
-    Family::of_ethertype(u16::from_be_bytes([header[12], header[13]])).ok_or(INNER_TYPE)
 }
 
 /// Parses the inner packet, and lets it have what the underlay said about congestion.

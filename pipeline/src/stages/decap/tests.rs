@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::snapshot::{Accepts, Hop, NextHop};
+use crate::snapshot::{Accepts, Hop, NextHop, TunnelId, TunnelInfo};
 use crate::testing::*;
 use etherparse::PacketBuilder;
 use std::sync::Arc;
@@ -115,8 +115,17 @@ fn everything_else_is_dropped_for_its_own_reason() {
         // Congestion marked on the way, and an inner packet that does not know of it.
         (edited(|f| f[IP + 1] = 3), ECN),
     ];
-    for (frame, reason) in cases {
-        world.expect_drop(UPLINK, &frame, reason);
+    for (frame, reason) in &cases {
+        world.expect_drop(UPLINK, frame, *reason);
+    }
+    // What was found for the packet before is not taken for this one.
+    for (frame, reason) in &cases {
+        let before = world.counters.drops(*reason);
+        let frames = [&unchecked(), frame, &unchecked()].map(|frame| world.frame(UPLINK, frame));
+        let sent = world.run(frames);
+        assert_eq!(sent.len(), 2, "around one that is dropped as {}", reason.name());
+        assert_eq!(world.counters.drops(*reason), before + 1);
+        world.bytes(sent);
     }
     world.check_laws();
 }

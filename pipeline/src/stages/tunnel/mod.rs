@@ -26,7 +26,7 @@ impl Stage for Tunnel {
             let frame = &mut batch[i];
             let next_hop = frame.meta.next_hop;
             let result = match peers.get(next_hop, || peer(next_hop, cx.snapshot)) {
-                Some(Way::Tunnel(encap)) => push(frame, encap),
+                Some(Way::Tunnel(headers)) => push(frame, headers),
                 Some(Way::Bare) => continue,
                 None => Err(NO_PEER),
             };
@@ -40,29 +40,40 @@ impl Stage for Tunnel {
 /// What a next hop asks of this stage.
 #[derive(Clone, Copy)]
 enum Way<'a> {
-    Tunnel(&'a Encap),
+    Tunnel(Headers<'a>),
     Bare,
+}
+
+/// A tunnel's headers, and what is the same of all packets that get them.
+#[derive(Clone, Copy)]
+struct Headers<'a> {
+    encap: &'a Encap,
+    len: usize,
+    has_sum: bool,
 }
 
 fn peer(next_hop: NextHop, snapshot: &Snapshot) -> Option<Way<'_>> {
     match next_hop.hop() {
         Hop::Peer(index) => {
             let encap = snapshot.peers.get(index)?.encap.as_ref();
-            Some(encap.map_or(Way::Bare, |(_, encap)| Way::Tunnel(encap)))
+            Some(encap.map_or(Way::Bare, |(_, encap)| {
+                let (len, has_sum) = (encap.overhead(), encap.checksum_offset().is_some());
+                Way::Tunnel(Headers { encap, len, has_sum })
+            }))
         }
         _ => Some(Way::Bare),
     }
 }
 
 #[inline]
-fn push(frame: &mut Frame, encap: &Encap) -> Result<(), Reason> {
+fn push(frame: &mut Frame, headers: Headers<'_>) -> Result<(), Reason> {
     let start = *frame.bytes_at(frame.meta.l3).unwrap_or(&[0; 2]);
     let family = frame.meta.packet.family().unwrap_or(Family::V4);
     let tos = family.tos(start);
     let inner = Inner { family, len: frame.len(), tos, flow_hash: frame.meta.hash };
-    let room = frame.push(encap.overhead()).ok_or(HEADROOM)?;
-    encap.push(room, &inner);
+    let room = frame.push(headers.len).ok_or(HEADROOM)?;
+    headers.encap.push(room, &inner);
     frame.meta.outer = frame.offset() as u16;
-    frame.meta.outer_sum = encap.checksum_offset().is_some();
+    frame.meta.outer_sum = headers.has_sum;
     Ok(())
 }
