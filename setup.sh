@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what Cableway is built, shown and tested with: packages of Debian and Ubuntu that are
 # missing, and the Rust toolchain by rustup where there is no cargo. Quick when all is there.
-# `./setup.sh compare` also installs what it is compared with, and tested with as another kind of node.
+# `./setup.sh compare` also installs what it is compared and tested with: another kind of node, and a
+# dissector that judges what is sent.
 set -euo pipefail
 
 # What the programs are for; the package names are the same on Debian and Ubuntu.
@@ -16,7 +17,7 @@ packages=(
 )
 
 if [[ ${1:-} == compare ]]; then
-    packages+=(openvswitch-switch)
+    packages+=(openvswitch-switch tshark)
 fi
 
 fail() {

@@ -35,7 +35,9 @@ impl<'a> OpenVswitch<'a> {
     /// None where it is not installed.
     fn start(space: &'a Space) -> Option<OpenVswitch<'a>> {
         if !Path::new(SCHEMA).exists() {
-            eprintln!("not tested: Open vSwitch is not here; `./setup.sh compare` installs it");
+            let what = "Open vSwitch is not here; `./setup.sh compare` installs it";
+            assert!(std::env::var_os("CI").is_none(), "{what}");
+            eprintln!("not tested: {what}");
             return None;
         }
         let directory = std::env::temp_dir().join(format!("{}-ovs", space.name));

@@ -11,7 +11,12 @@ mod describe;
 mod input;
 #[path = "scenarios/node.rs"]
 mod node;
+#[path = "scenarios/tshark.rs"]
+mod tshark;
+#[path = "scenarios/ways.rs"]
+mod ways;
 
+use cableway::config::Config;
 use input::{Step, parse};
 use node::Node;
 use pipeline::drops::{self, Reason};
@@ -63,7 +68,8 @@ fn play(folder: &Path, pool: &mut Pool) -> (String, Vec<Reason>) {
     };
     let steps = parse(&fs::read_to_string(folder.join("in.txt")).unwrap())
         .unwrap_or_else(|error| panic!("{}/in.txt:{error}", folder.display()));
-    let mut node = Node::new(&config, pool);
+    let config = Config::load(&config).unwrap_or_else(|errors| panic!("\n{errors}"));
+    let mut node = Node::new(config, pool);
     let mut out = String::new();
     for batch in steps.chunk_by(|_, next| next.together) {
         for step in batch {

@@ -19,7 +19,6 @@ use pipeline::frame::{Batch, Frame, Gso, GsoKind, Link, Partial, Pool};
 use pipeline::snapshot::{Caps, PortId, Role, Snapshot};
 use pipeline::{Pipeline, Turn};
 use std::net::IpAddr;
-use std::path::Path;
 
 const UPLINK_MAC: Mac = Mac([2, 0, 0, 0, 0, 0xa]);
 const PEER_MAC: Mac = Mac([2, 0, 0, 0, 0, 0xb]);
@@ -37,9 +36,8 @@ pub(crate) struct Node<'a> {
 }
 
 impl<'a> Node<'a> {
-    /// The node of the config at `path`.
-    pub(crate) fn new(path: &Path, pool: &'a mut Pool) -> Node<'a> {
-        let config = Config::load(path).unwrap_or_else(|errors| panic!("\n{errors}"));
+    /// The node of a config.
+    pub(crate) fn new(config: Config, pool: &'a mut Pool) -> Node<'a> {
         let facts = facts(&config);
         let (snapshot, numbers) = (Snapshot::default(), Numbers::default());
         let (pipeline, counters) = (Pipeline::new(), Counters::default());
