@@ -9,7 +9,7 @@ const K2: u64 = 0xa409_3822_299f_31d1;
 
 /// Multiplies to 128 bits and folds: one instruction that mixes every bit into every other.
 #[inline]
-fn mix(a: u64, b: u64) -> u64 {
+pub(crate) fn mix(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     product as u64 ^ (product >> 64) as u64
 }

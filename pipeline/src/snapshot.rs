@@ -4,9 +4,9 @@
 //! a [`Neighbour`] is shared by all generations that mention it and holds its MAC in atomics.
 
 use crate::frame::Link;
-use crate::tables::Slots;
 use crate::tables::lpm::Lpm;
 use crate::tables::neighbours::Neighbour;
+use crate::tables::{Group, Slots};
 use encap::wire::Mac;
 use encap::{Encap, Steer, Tunnel};
 use hashbrown::HashMap;
@@ -49,6 +49,9 @@ pub enum Hop {
     Unreachable,
     /// Refused silently.
     Blackhole,
+    /// To one of several, by the flow: index into [`Snapshot::groups`]. Found in route tables only;
+    /// a packet's own is what [`Snapshot::spread`] says.
+    Group(usize),
 }
 
 const KIND: u32 = 28;
@@ -74,6 +77,7 @@ impl NextHop {
             Hop::Peer(index) => (4, index),
             Hop::Unreachable => (5, 0),
             Hop::Blackhole => (6, 0),
+            Hop::Group(index) => (7, index),
         };
         assert!(index <= Self::MAX_INDEX, "a table has fewer than 2^28 entries");
         NextHop(kind << KIND | index as u32)
@@ -102,6 +106,7 @@ impl NextHop {
             4 => Hop::Peer(index),
             5 => Hop::Unreachable,
             6 => Hop::Blackhole,
+            7 => Hop::Group(index),
             _ => Hop::None,
         }
     }
@@ -275,6 +280,8 @@ pub struct Snapshot {
     pub peers_by_address: Arc<HashMap<IpAddr, u16, foldhash::fast::RandomState>>,
     /// Stations and next hops; the entries are shared between generations.
     pub neighbours: Arc<Slots<Arc<Neighbour>>>,
+    /// Groups of next hops.
+    pub groups: Arc<Slots<Arc<Group>>>,
     /// Whether some peer's packets may come without a tunnel: [`Accepts::direct`].
     pub direct: bool,
     /// Whether some peer has [`Peer::clamp_mss`].
@@ -288,7 +295,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Where packets to `address` go.
+    /// Where a route to `address` leads.
     #[inline]
     pub fn route(&self, address: IpAddr) -> NextHop {
         let bits = match address {
@@ -298,18 +305,39 @@ impl Snapshot {
         bits.map_or(NextHop::NONE, NextHop::from_bits)
     }
 
-    /// The port by which a route leaves, if by any.
+    /// The next hop of a flow by a route: of a group, the member that has the flow.
+    #[inline]
+    pub fn spread(&self, next_hop: NextHop, flow_hash: u32) -> NextHop {
+        match next_hop.hop() {
+            Hop::Group(index) => {
+                self.groups.get(index).map_or(NextHop::NONE, |group| group.pick(flow_hash))
+            }
+            _ => next_hop,
+        }
+    }
+
+    /// All next hops of a route.
+    pub fn members(&self, next_hop: NextHop) -> impl Iterator<Item = NextHop> {
+        let (one, several) = match next_hop.hop() {
+            Hop::Group(index) => (None, self.groups.get(index).map(|group| group.members())),
+            _ => (Some(next_hop), None),
+        };
+        let several = several.unwrap_or_default().iter().map(|member| member.next_hop);
+        one.into_iter().chain(several)
+    }
+
+    /// The port by which a next hop is reached, if by any; a group has none of its own.
     #[inline]
     pub fn egress(&self, next_hop: NextHop) -> Option<PortId> {
         match next_hop.hop() {
             Hop::Port(port) => Some(port),
             Hop::Neighbour(index) => self.neighbours.get(index).map(|n| n.port),
             Hop::Peer(index) => self.peers.get(index).map(|p| p.uplink),
-            Hop::None | Hop::Local | Hop::Unreachable | Hop::Blackhole => None,
+            Hop::None | Hop::Local | Hop::Unreachable | Hop::Blackhole | Hop::Group(_) => None,
         }
     }
 
-    /// The largest IP packet of the overlay that a route carries, in bytes, if it leads to a port.
+    /// The largest IP packet of the overlay that a next hop takes, in bytes, if it is reached by a port.
     pub fn mtu(&self, next_hop: NextHop) -> Option<usize> {
         match next_hop.hop() {
             Hop::Peer(index) => self.peers.get(index).map(|peer| peer.mtu),

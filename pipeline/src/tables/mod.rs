@@ -4,6 +4,7 @@
 //! the next one, which shares with its predecessor all that did not change.
 
 mod block;
+pub mod group;
 pub mod lpm;
 pub mod neighbours;
 pub mod rib;
@@ -11,6 +12,7 @@ pub mod slots;
 #[cfg(test)]
 mod tests;
 
+pub use group::{Group, Member};
 pub use lpm::{Key, Lpm, NONE};
 pub use rib::Rib;
 pub use slots::Slots;

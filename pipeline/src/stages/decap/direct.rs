@@ -37,11 +37,16 @@ impl Direct {
 
 #[inline(never)]
 fn find(src: IpAddr, dst: IpAddr, snapshot: &Snapshot) -> Option<u16> {
-    let to = snapshot.egress(snapshot.route(dst))?;
-    if snapshot.ports.get(to.index())?.role != Role::Pod {
+    let is_pod = |hop| {
+        let port = snapshot.egress(hop).and_then(|port| snapshot.ports.get(port.index()));
+        port.is_some_and(|port| port.role == Role::Pod)
+    };
+    if !snapshot.members(snapshot.route(dst)).any(is_pod) {
         return None;
     }
-    let Hop::Peer(index) = snapshot.route(src).hop() else { return None };
-    let is_direct = snapshot.peers.get(index)?.accepts.direct;
-    is_direct.then_some(index as u16)
+    // Of several peers that have the source any may have sent it.
+    snapshot.members(snapshot.route(src)).find_map(|hop| {
+        let Hop::Peer(index) = hop.hop() else { return None };
+        snapshot.peers.get(index)?.accepts.direct.then_some(index as u16)
+    })
 }

@@ -142,7 +142,7 @@ fn reroute(frame: &mut Frame, snapshot: &Snapshot) -> StageId {
     frame.meta.egress = snapshot.egress(next_hop).unwrap_or(PortId::NONE);
     match next_hop.hop() {
         Hop::Peer(_) | Hop::Port(_) | Hop::Neighbour(_) => StageId::Tunnel,
-        Hop::None | Hop::Local | Hop::Unreachable | Hop::Blackhole => StageId::Ttl,
+        Hop::None | Hop::Local | Hop::Unreachable | Hop::Blackhole | Hop::Group(_) => StageId::Ttl,
     }
 }
 
@@ -154,7 +154,8 @@ fn route_of(frame: &Frame, snapshot: &Snapshot) -> NextHop {
         Some(Family::V6) => packet.first_chunk().map(|header| ipv6::addresses(header).1.into()),
         None => None,
     };
-    destination.map_or(NextHop::NONE, |address| snapshot.route(address))
+    let route = destination.map_or(NextHop::NONE, |address| snapshot.route(address));
+    snapshot.spread(route, frame.meta.hash)
 }
 
 /// What a frame gets for its way to the next hop.

@@ -14,7 +14,7 @@ use super::Stage;
 use crate::cx::Cx;
 use crate::drops::Reason;
 use crate::frame::{Batch, Frame, Gso, Link, Mark, Packet, Partial};
-use crate::snapshot::{PortId, PortInfo, Role, Snapshot};
+use crate::snapshot::{NextHop, PortId, PortInfo, Role, Snapshot};
 use crate::tables::neighbours::Neighbour;
 use encap::wire::{Mac, ethernet, icmpv6, protocol};
 use std::net::IpAddr;
@@ -84,7 +84,13 @@ fn station<'a>(port: &PortInfo, address: IpAddr, snapshot: &'a Snapshot) -> Opti
 /// Whether the router speaks for `target` on port `id`.
 fn speaks_for(target: IpAddr, id: PortId, snapshot: &Snapshot) -> bool {
     snapshot.gateway.addresses.contains(&target)
-        || snapshot.egress(snapshot.route(target)).is_some_and(|egress| egress != id)
+        || is_elsewhere(snapshot.route(target), id, snapshot)
+}
+
+/// Whether a route leads away from a port, and to another.
+fn is_elsewhere(route: NextHop, id: PortId, snapshot: &Snapshot) -> bool {
+    let mut ports = snapshot.members(route).filter_map(|hop| snapshot.egress(hop)).peekable();
+    ports.peek().is_some() && ports.all(|egress| egress != id)
 }
 
 /// Asks for the station `neighbour` on its port; with `known`, only the station that had this MAC.

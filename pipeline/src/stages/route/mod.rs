@@ -99,7 +99,10 @@ impl<A: Key> Both<A> {
     #[inline]
     fn run(&mut self, table: &Lpm<A>, batch: &mut Batch, snapshot: &Snapshot) {
         for (next_hop, frames) in self.destinations.run(table) {
-            let egress = snapshot.egress(next_hop).unwrap_or(PortId::NONE);
+            let Some(egress) = snapshot.egress(next_hop) else {
+                stay(next_hop, frames, batch, snapshot);
+                continue;
+            };
             for i in frames {
                 let meta = &mut batch[i].meta;
                 meta.next_hop = next_hop;
@@ -178,17 +181,49 @@ fn needs_lookup(frame: &Frame, src: IpAddr, snapshot: &Snapshot) -> bool {
     port.check_source && !port.stations.iter().any(|(station, _)| *station == src)
 }
 
+/// For frames whose route leaves by no port of its own: to one of several next hops, or nowhere.
+#[inline(never)]
+fn stay(next_hop: NextHop, frames: Live, batch: &mut Batch, snapshot: &Snapshot) {
+    for i in frames {
+        let meta = &mut batch[i].meta;
+        meta.next_hop = snapshot.spread(next_hop, meta.hash);
+        meta.egress = snapshot.egress(meta.next_hop).unwrap_or(PortId::NONE);
+    }
+}
+
 /// A source is right when the route back leads to where the packet came from.
 #[inline]
 fn check(batch: &mut Batch, i: usize, back: NextHop, snapshot: &Snapshot) {
     let meta = &batch[i].meta;
     if meta.peer != NO_PEER {
-        if back != NextHop::new(Hop::Peer(usize::from(meta.peer))) {
-            batch.drop(i, PEER_SOURCE);
+        let origin = NextHop::new(Hop::Peer(usize::from(meta.peer)));
+        if back != origin {
+            check_members(batch, i, back, snapshot);
         }
-    } else if matches!(back.hop(), Hop::Peer(_)) || snapshot.egress(back) != Some(meta.in_port) {
-        batch.drop(i, SOURCE);
+    } else if !is_by(back, meta.in_port, snapshot) {
+        check_members(batch, i, back, snapshot);
     }
+}
+
+/// Of several next hops one must be where the packet came from.
+#[inline(never)]
+fn check_members(batch: &mut Batch, i: usize, back: NextHop, snapshot: &Snapshot) {
+    let (peer, port) = (batch[i].meta.peer, batch[i].meta.in_port);
+    let origin = NextHop::new(Hop::Peer(peer.into()));
+    let mut members = snapshot.members(back);
+    let (is_right, reason) = match peer {
+        NO_PEER => (members.any(|member| is_by(member, port, snapshot)), SOURCE),
+        _ => (members.any(|member| member == origin), PEER_SOURCE),
+    };
+    if !is_right {
+        batch.drop(i, reason);
+    }
+}
+
+/// Whether a next hop is on a port, and not a peer behind it.
+#[inline]
+fn is_by(next_hop: NextHop, port: PortId, snapshot: &Snapshot) -> bool {
+    !matches!(next_hop.hop(), Hop::Peer(_)) && snapshot.egress(next_hop) == Some(port)
 }
 
 /// In 0/8, 127/8 or 224/3: never both a source and a destination of a routed packet (RFC 6890).

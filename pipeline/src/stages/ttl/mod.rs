@@ -187,7 +187,7 @@ fn set_next_hop(frame: &mut Frame, next_hop: NextHop, cx: &Cx<'_>) {
 
 /// Where an answer to `address` goes: to a link-local address only back where it came from.
 fn way_back(address: IpAddr, frame: &Frame, cx: &Cx<'_>) -> NextHop {
-    let found = cx.snapshot.route(address);
+    let found = cx.snapshot.spread(cx.snapshot.route(address), frame.meta.hash);
     if found.hop() != Hop::None {
         return found;
     }
