@@ -148,19 +148,19 @@ struct Route {
 }
 
 #[derive(Debug, clap::Args)]
-#[group(required = true, multiple = false)]
+#[group(required = true, multiple = true)]
 struct Via {
-    /// To that peer
-    #[arg(long, value_name = "NAME")]
-    peer: Option<String>,
+    /// To that peer; of several peers and ports, to one that is chosen by the flow
+    #[arg(long = "peer", value_name = "NAME")]
+    peers: Vec<String>,
     /// By that port
-    #[arg(long, value_name = "NAME")]
-    port: Option<String>,
+    #[arg(long = "port", value_name = "NAME")]
+    ports: Vec<String>,
     /// Nowhere, and the sender is told
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["peers", "ports", "blackhole"])]
     unreachable: bool,
     /// Nowhere, silently
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["peers", "ports"])]
     blackhole: bool,
 }
 
@@ -329,11 +329,14 @@ impl Peer {
 
 impl Via {
     fn json(&self) -> Value {
-        match (&self.peer, &self.port) {
-            (Some(peer), _) => json!({ "peer": peer }),
-            (_, Some(port)) => json!({ "port": port }),
-            _ if self.unreachable => json!("unreachable"),
-            _ => json!("blackhole"),
+        let peers = self.peers.iter().map(|name| json!({ "peer": name }));
+        let ports = self.ports.iter().map(|name| json!({ "port": name }));
+        let mut next_hops: Vec<_> = peers.chain(ports).collect();
+        match next_hops.len() {
+            0 if self.unreachable => json!("unreachable"),
+            0 => json!("blackhole"),
+            1 => next_hops.remove(0),
+            _ => next_hops.into(),
         }
     }
 }

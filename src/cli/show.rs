@@ -104,6 +104,15 @@ fn routes(report: &report::Routes) -> String {
             or_dash(&route.via),
             or_dash(&route.port),
         ]);
+        for next_hop in &route.any {
+            let kind = if next_hop.is_up { "  " } else { "  down: " };
+            table.row([
+                String::new(),
+                format!("{kind}{}", next_hop.kind),
+                or_dash(&next_hop.via),
+                or_dash(&next_hop.port),
+            ]);
+        }
     }
     table.text()
 }

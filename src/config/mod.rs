@@ -22,12 +22,14 @@ mod shape;
 #[cfg(test)]
 mod tests;
 mod text;
+mod via;
 
 pub use error::{Errors, Fault, LoadError};
 pub use place::Part;
 pub use port::{Kind, Port};
-pub use remote::{DIRECT, Peer, Route, TunnelMode, Via};
+pub use remote::{DIRECT, Peer, Route, TunnelMode};
 pub use text::{Bounded, DeviceName, FileMode, Interface, Name, Netns, Prefix, Unicast};
+pub use via::Via;
 
 use encap::wire::Mac;
 use schemars::JsonSchema;

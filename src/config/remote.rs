@@ -1,6 +1,6 @@
 //! What lies beyond this node: peers, and routes to them.
 
-use super::{Name, Prefix, Unicast};
+use super::{Name, Prefix, Unicast, Via};
 use encap::wire::Mac;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -83,20 +83,4 @@ pub struct Route {
     pub prefix: Prefix,
     /// Where they are.
     pub via: Via,
-}
-
-/// Where a route leads.
-#[derive(
-    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum Via {
-    /// Nowhere, and the sender is told by an ICMP error.
-    Unreachable,
-    /// Nowhere, silently but for a counter.
-    Blackhole,
-    /// `{ peer = "name" }`
-    Peer(Name),
-    /// `{ port = "name" }`
-    Port(Name),
 }

@@ -405,26 +405,29 @@ impl<'c, A: Author> Sense<'_, 'c, A> {
         let peers: HashSet<&Name> = config.peer.iter().map(|peer| &peer.name).collect();
         let ports: HashMap<&Name, &Port> = config.port.iter().map(|p| (&p.name, p)).collect();
         for (i, route) in config.route.iter().enumerate() {
-            let path = at("route").index(i).key("via");
-            match &route.via {
-                Via::Unreachable | Via::Blackhole => {}
-                Via::Peer(name) if !peers.contains(name) && !self.author.is_faulty("peer") => {
-                    let known: Vec<_> = config.peer.iter().map(|p| p.name.as_str()).collect();
-                    self.fault(path.key("peer"), unknown("peer", name, &known));
-                }
-                Via::Peer(_) => {}
-                Via::Port(name) => match ports.get(name) {
-                    Some(port) => {
-                        if let Some(message) = no_station(port, route.prefix.net()) {
-                            self.fault(path.key("port"), message);
+            for (k, via) in route.via.placed() {
+                let path = at("route").index(i).key("via");
+                let path = k.into_iter().fold(path, Path::index);
+                match via {
+                    Via::Peer(name) if !peers.contains(name) && !self.author.is_faulty("peer") => {
+                        let known: Vec<_> = config.peer.iter().map(|p| p.name.as_str()).collect();
+                        self.fault(path.key("peer"), unknown("peer", name, &known));
+                    }
+                    Via::Port(name) => match ports.get(name) {
+                        Some(port) => {
+                            if let Some(message) = no_station(port, route.prefix.net()) {
+                                self.fault(path.key("port"), message);
+                            }
                         }
-                    }
-                    None if self.author.is_faulty("port") => {}
-                    None => {
-                        let known: Vec<_> = config.port.iter().map(|p| p.name.as_str()).collect();
-                        self.fault(path.key("port"), unknown("port", name, &known));
-                    }
-                },
+                        None if self.author.is_faulty("port") => {}
+                        None => {
+                            let known: Vec<_> =
+                                config.port.iter().map(|p| p.name.as_str()).collect();
+                            self.fault(path.key("port"), unknown("port", name, &known));
+                        }
+                    },
+                    Via::Unreachable | Via::Blackhole | Via::Peer(_) | Via::Any(_) => {}
+                }
             }
         }
     }

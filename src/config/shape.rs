@@ -142,6 +142,14 @@ impl<'s> Walk<'s> {
     /// A value of a schema that lists what there is to choose from: texts, and tables of one key.
     fn choice(&mut self, schema: &'s Value, found: &DeValue<'_>, place: &Place<'_>) {
         let Some(variants) = schema["oneOf"].as_array() else { return };
+        let element = variants.iter().find_map(|variant| variant.get("items"));
+        if let (DeValue::Array(list), Some(element)) = (found, element) {
+            for item in list.iter() {
+                let place = Place { span: item.span(), ..place.clone() };
+                self.choice(element, item.get_ref(), &place);
+            }
+            return;
+        }
         let texts: Vec<&str> = variants.iter().filter_map(|v| v["const"].as_str()).collect();
         let tables = variants.iter().filter_map(|v| v["properties"].as_object());
         let keys: Vec<&str> = tables.flat_map(|keys| keys.keys()).map(String::as_str).collect();
@@ -167,7 +175,8 @@ impl<'s> Walk<'s> {
             None => {
                 let texts = texts.iter().map(|text| format!("\"{text}\""));
                 let tables = keys.iter().map(|key| format!("{{ {key} = \"…\" }}"));
-                format!("expected {}", either(texts.chain(tables).collect()))
+                let list = element.map(|_| "a list of next hops".to_owned());
+                format!("expected {}", either(texts.chain(tables).chain(list).collect()))
             }
         };
         self.too_much(place.span.clone(), place.root_key, format!("found {found}; {expected}"));

@@ -231,6 +231,7 @@ impl Node {
 
     /// Lets the workers see new tables.
     async fn publish(&mut self, mut snapshot: Snapshot, new: Desired, plan: &Plan) {
+        snapshot.groups = Arc::new(self.groups(&new, &snapshot));
         let hops = Hops::new(&new, &snapshot);
         for some in plan.routes.chunks(AT_ONCE) {
             self.routes.change(some.iter().map(|net| (*net, hops.hop(*net))));

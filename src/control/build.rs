@@ -130,6 +130,7 @@ pub fn build(
         clamps_mss,
         peers: Arc::new(peers),
         neighbours: Arc::new(neighbours.finish()),
+        groups: previous.groups.clone(),
         gateway: Arc::new(Gateway { addresses: gateways(config) }),
         routes4: previous.routes4.clone(),
         routes6: previous.routes6.clone(),

@@ -79,6 +79,7 @@ impl Node {
         } else if !why.neighbours.is_empty() {
             self.unresolved = self.underlay.apply(&why.neighbours, &snapshot, undo).await?;
         }
+        self.regroup();
         Ok(())
     }
 
@@ -108,7 +109,8 @@ impl Node {
     /// Lets the workers see tables made of the facts as they are now.
     fn publish_facts(&mut self, config: &Config) {
         let before = self.state.snapshot.load_full();
-        let snapshot = build::build(config, &self.facts, &before, &mut self.numbers.neighbours);
+        let mut snapshot = build::build(config, &self.facts, &before, &mut self.numbers.neighbours);
+        snapshot.groups = Arc::new(self.groups(&self.desired.clone(), &snapshot));
         self.state.snapshot.store(Arc::new(snapshot));
     }
 

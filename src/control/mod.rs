@@ -25,6 +25,7 @@ pub mod daemon;
 pub mod desired;
 pub mod devices;
 pub mod follow;
+pub mod groups;
 pub mod handover;
 pub mod journal;
 pub mod left;

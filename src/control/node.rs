@@ -4,6 +4,7 @@ use super::build::{self, Facts, OpenPort, UplinkFacts};
 use super::daemon::DaemonError;
 use super::desired::Desired;
 use super::devices;
+use super::groups;
 use super::journal::Journal;
 use super::netlink::{Events, Netlink};
 use super::numbers::Numbers;
@@ -66,6 +67,7 @@ pub(super) struct AllNumbers {
     pub(super) ports: Numbers,
     pub(super) peers: Numbers,
     pub(super) neighbours: Numbers,
+    pub(super) groups: Numbers,
 }
 
 /// Ports that are open, not yet at work.
@@ -114,11 +116,15 @@ impl Node {
             ports: Numbers::from(ports.ports.len()),
             peers: Numbers::default(),
             neighbours: Numbers::default(),
+            groups: Numbers::default(),
         };
         let peers = config.peer.iter();
         facts.peers = peers.map(|peer| (peer.name.clone(), numbers.peers.take(now))).collect();
         let nothing = Snapshot::default();
         let mut snapshot = build::build(config, &facts, &nothing, &mut numbers.neighbours);
+        // Nothing is known of their next hops yet.
+        let groups = groups::groups(&desired, &snapshot, |_| false, &mut numbers.groups);
+        snapshot.groups = Arc::new(groups);
         let mut routes = RouteTables::default();
         routes.change(Hops::new(&desired, &snapshot).all().map(|(net, hop)| (net, Some(hop))));
         routes.publish(&mut snapshot);
@@ -147,6 +153,7 @@ impl Node {
             journal,
         };
         node.take(true)?;
+        node.regroup();
         Ok(node)
     }
 

@@ -167,7 +167,7 @@ pub struct Route {
     /// Where to.
     #[schemars(with = "String")]
     pub prefix: IpNet,
-    /// `local`, `port`, `station`, `peer`, `unreachable` or `blackhole`.
+    /// `local`, `port`, `station`, `peer`, `any` of several, `unreachable` or `blackhole`.
     pub kind: String,
     /// The station's address or the peer's name, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -175,6 +175,25 @@ pub struct Route {
     /// The port that it leaves by, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<String>,
+    /// Of kind `any` the next hops, which share the flows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub any: Vec<NextHop>,
+}
+
+/// One of a route's next hops.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ShownNextHop")]
+pub struct NextHop {
+    /// `port`, `station` or `peer`.
+    pub kind: String,
+    /// The station's address or the peer's name, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
+    /// The port that it leaves by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<String>,
+    /// Whether it takes packets now.
+    pub is_up: bool,
 }
 
 /// `GET /v1/show/peers`

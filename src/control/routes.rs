@@ -1,6 +1,7 @@
 //! Where the overlay's prefixes lead: from what is desired, and from the numbers that things have.
 
 use super::desired::Desired;
+use super::groups;
 use crate::config::{Prefix, Via};
 use ipnet::IpNet;
 use pipeline::frame::Link;
@@ -48,6 +49,8 @@ pub struct Hops<'a> {
     snapshot: &'a Snapshot,
     ports: HashMap<&'a str, PortId>,
     peers: HashMap<&'a str, usize>,
+    /// Those of several next hops.
+    groups: HashMap<u64, usize>,
     /// Those that need no route of their own.
     implied: BTreeMap<IpNet, Hop>,
 }
@@ -58,8 +61,9 @@ impl<'a> Hops<'a> {
         let ports = snapshot.ports.entries().filter(|(_, port)| port.role == Role::Pod);
         let ports = ports.map(|(i, port)| (port.name.as_str(), PortId(i as u16))).collect();
         let peers = snapshot.peers.entries().map(|(i, peer)| (peer.name.as_str(), i)).collect();
+        let groups = snapshot.groups.entries().map(|(slot, group)| (group.id(), slot)).collect();
         let implied = BTreeMap::new();
-        let mut hops = Hops { desired, snapshot, ports, peers, implied };
+        let mut hops = Hops { desired, snapshot, ports, peers, groups, implied };
         hops.imply();
         hops
     }
@@ -102,16 +106,25 @@ impl<'a> Hops<'a> {
     }
 
     fn via(&self, prefix: IpNet, via: &Via) -> Hop {
+        let is_v4 = prefix.addr().is_ipv4();
         match via {
+            Via::Any(_) => {
+                self.groups.get(&groups::id(via, is_v4)).map_or(Hop::None, |&slot| Hop::Group(slot))
+            }
+            single => self.single(single, is_v4),
+        }
+    }
+
+    /// Where packets of a family go by one way.
+    pub fn single(&self, via: &Via, is_v4: bool) -> Hop {
+        match via {
+            Via::Any(_) => Hop::None,
             Via::Unreachable => Hop::Unreachable,
             Via::Blackhole => Hop::Blackhole,
             Via::Peer(name) => {
                 self.peers.get(name.as_str()).map_or(Hop::None, |&slot| Hop::Peer(slot))
             }
-            Via::Port(name) => {
-                let is_v4 = prefix.addr().is_ipv4();
-                self.station(name.as_str(), |address| address.is_ipv4() == is_v4)
-            }
+            Via::Port(name) => self.station(name.as_str(), |address| address.is_ipv4() == is_v4),
         }
     }
 

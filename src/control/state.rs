@@ -307,9 +307,18 @@ fn route(snapshot: &Snapshot, prefix: IpNet, hop: Hop) -> report::Route {
         Hop::Blackhole => ("blackhole", None),
         // No route and a refusing one are the same to packets.
         Hop::Unreachable | Hop::None => ("unreachable", None),
+        Hop::Group(_) => ("any", None),
     };
     let port = snapshot.egress(NextHop::new(hop)).map(|id| port_name(snapshot, id));
-    report::Route { prefix, kind: kind.to_owned(), via, port }
+    let members = match hop {
+        Hop::Group(i) => snapshot.groups[i].members(),
+        _ => &[],
+    };
+    let any = members.iter().map(|member| {
+        let report::Route { kind, via, port, .. } = route(snapshot, prefix, member.next_hop.hop());
+        report::NextHop { kind, via, port, is_up: member.is_up }
+    });
+    report::Route { prefix, kind: kind.to_owned(), via, port, any: any.collect() }
 }
 
 fn port_name(snapshot: &Snapshot, id: PortId) -> String {

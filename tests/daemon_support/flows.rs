@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 const PORT: u16 = 7008;
+/// The first port that flows of [`landing`] come from.
+const FIRST: u16 = 20_000;
 /// Datagrams of a flow that are sent at once, and what lies between two such lots.
 const LOT: (u32, Duration) = (8, Duration::from_millis(1));
 /// Datagrams that may be under way, fewer than a ring holds: a worker that has no core for a moment loses
@@ -86,4 +88,32 @@ pub(crate) fn send(from: &Space, to: &Space, address: &str, flows: u16, each: u3
 fn bind(space: &Space, place: &str) -> UdpSocket {
     let socket = netns::within(Some(&space.path()), || UdpSocket::bind(place));
     socket.expect("the namespace is there").expect("the address is there")
+}
+
+/// Sends a datagram from each of `flows` ports to an address that every one of `to` has; which of these each
+/// reached, by its index.
+pub(crate) fn landing(
+    from: &Space,
+    to: &[&Space],
+    address: &str,
+    flows: u16,
+) -> Vec<Option<usize>> {
+    let place = SocketAddr::new(address.parse().expect("an address"), PORT);
+    let receivers = to.iter().map(|space| {
+        let receiver = bind(space, &place.to_string());
+        receiver.set_read_timeout(Some(SILENCE)).expect("a timeout");
+        receiver
+    });
+    let receivers: Vec<_> = receivers.collect();
+    for n in 0..flows {
+        let sender = bind(from, &format!("0.0.0.0:{}", FIRST + n));
+        let _ = sender.send_to(&[], place);
+    }
+    let mut reached = vec![None; flows.into()];
+    for (i, receiver) in receivers.iter().enumerate() {
+        while let Ok((_, flow)) = receiver.recv_from(&mut [0; 4]) {
+            reached[usize::from(flow.port() - FIRST)] = Some(i);
+        }
+    }
+    reached
 }

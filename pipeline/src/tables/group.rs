@@ -27,14 +27,15 @@ pub struct Member {
 /// Next hops that share the flows to a prefix.
 #[derive(Clone, Debug)]
 pub struct Group {
+    id: u64,
     members: Vec<Member>,
     buckets: Box<[NextHop; BUCKETS]>,
 }
 
 impl Group {
-    /// Of these members. Where none is up all get their shares, so that what then is dropped is dropped for the
+    /// The group of these members that is known by this number. Where none is up all get their shares, so that what then is dropped is dropped for the
     /// reason that it has there.
-    pub fn new(members: Vec<Member>) -> Group {
+    pub fn new(id: u64, members: Vec<Member>) -> Group {
         let is_any_up = members.iter().any(|member| member.is_up);
         let up = || members.iter().filter(|member| member.is_up || !is_any_up);
         let owner = |bucket: usize| up().max_by_key(|member| score(bucket, member.id));
@@ -42,7 +43,12 @@ impl Group {
         for (bucket, next_hop) in buckets.iter_mut().enumerate() {
             *next_hop = owner(bucket).map_or(NextHop::NONE, |member| member.next_hop);
         }
-        Group { members, buckets }
+        Group { id, members, buckets }
+    }
+
+    /// What it is known by.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// All members, those that are not up included.
@@ -73,7 +79,7 @@ mod tests {
             next_hop: NextHop::new(Hop::Peer(id as usize)),
             is_up: !down.contains(&id),
         };
-        Group::new((0..n).map(member).collect())
+        Group::new(0, (0..n).map(member).collect())
     }
 
     fn shares(group: &Group, n: usize) -> Vec<usize> {
@@ -109,7 +115,7 @@ mod tests {
         // The order in which they are named does not matter.
         let mut members = all.members().to_vec();
         members.reverse();
-        let reversed = Group::new(members);
+        let reversed = Group::new(0, members);
         assert!((0..2048).all(|hash| reversed.pick(hash) == all.pick(hash)));
     }
 
@@ -117,6 +123,6 @@ mod tests {
     fn of_none_that_is_up_all_are_asked() {
         let (all, none) = (group(3, &[]), group(3, &[0, 1, 2]));
         assert!((0..2048).all(|hash| none.pick(hash) == all.pick(hash)));
-        assert_eq!(Group::new(Vec::new()).pick(7), NextHop::NONE);
+        assert_eq!(Group::new(0, Vec::new()).pick(7), NextHop::NONE);
     }
 }

@@ -190,7 +190,7 @@ impl Desired {
                 let message = edit::elsewhere(net, place);
                 problems.push(Problem { pointer: format!("/put/{i}/prefix"), message });
             }
-            problems.extend(self.wrong_way(net, &route.via, i));
+            problems.extend(self.wrong_ways(net, &route.via, &format!("/put/{i}/via")));
             new.set_route(net, route.via);
         }
         valid(new, problems)
@@ -231,11 +231,19 @@ impl Desired {
         ))
     }
 
-    /// What is wrong with where a route leads.
-    pub(super) fn wrong_way(&self, net: IpNet, via: &Via, i: usize) -> Option<Problem> {
-        let problem = |key, message| Problem { pointer: format!("/put/{i}/via/{key}"), message };
+    /// What is wrong with where a route leads, which `pointer` says.
+    pub(super) fn wrong_ways(&self, net: IpNet, via: &Via, pointer: &str) -> Vec<Problem> {
+        let ways = via.placed().filter_map(|(k, via)| {
+            let place = k.map_or(String::new(), |k| format!("/{k}"));
+            self.wrong_way(net, via, &format!("{pointer}{place}"))
+        });
+        ways.collect()
+    }
+
+    fn wrong_way(&self, net: IpNet, via: &Via, pointer: &str) -> Option<Problem> {
+        let problem = |key, message| Problem { pointer: format!("{pointer}/{key}"), message };
         match via {
-            Via::Unreachable | Via::Blackhole => None,
+            Via::Unreachable | Via::Blackhole | Via::Any(_) => None,
             Via::Peer(name) if self.peers.contains_key(name) => None,
             Via::Peer(name) => {
                 let known: Vec<_> = self.peers.keys().map(Name::as_str).collect();
@@ -271,7 +279,7 @@ impl Desired {
 
     /// That no route leads to what is to go.
     fn unused(&self, via: &Via, what: String) -> Result<(), Refused> {
-        let count = self.uses.get(via).copied().unwrap_or(0);
+        let count = self.uses_of(via).sum::<usize>();
         if count == 0 {
             return Ok(());
         }

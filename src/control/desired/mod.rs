@@ -184,16 +184,26 @@ impl Desired {
         &self.routes
     }
 
-    /// The prefixes that are routed by `via`; it takes long only when there are some.
+    /// How many routes there are by each way of which `via` is one.
+    fn uses_of<'a>(&'a self, via: &'a Via) -> impl Iterator<Item = usize> + 'a {
+        self.uses.iter().filter(|(used, _)| used.each().contains(via)).map(|(_, count)| *count)
+    }
+
+    /// The prefixes that are routed by `via`, alone or among others; it takes long only when there are some.
     fn prefixes_by<'a>(&'a self, via: &'a Via) -> impl Iterator<Item = IpNet> + 'a {
-        let routes = if self.uses.contains_key(via) { Some(&self.routes) } else { None };
+        let routes = self.uses_of(via).next().map(|_| &self.routes);
         let routes = routes.into_iter().flatten();
-        routes.filter(|(_, entry)| entry.value == *via).map(|(net, _)| *net)
+        routes.filter(|(_, entry)| entry.value.each().contains(via)).map(|(net, _)| *net)
+    }
+
+    /// The ways of routes that have several next hops.
+    pub fn groups(&self) -> impl Iterator<Item = &Via> {
+        self.uses.keys().filter(|via| matches!(via, Via::Any(_)))
     }
 
     /// The prefixes that are routed by any port; it takes long only when there are some.
     pub fn prefixes_by_ports(&self) -> impl Iterator<Item = IpNet> + '_ {
-        let is_port = |via: &Via| matches!(via, Via::Port(_));
+        let is_port = |via: &Via| via.each().iter().any(|via| matches!(via, Via::Port(_)));
         let routes = self.uses.keys().any(is_port).then_some(&self.routes);
         let routes = routes.into_iter().flatten();
         routes.filter(move |(_, entry)| is_port(&entry.value)).map(|(net, _)| *net)
@@ -234,6 +244,10 @@ impl Desired {
             Via::Port(name) => match self.ports.get_key_value(&name) {
                 Some((known, _)) => Via::Port(known.clone()),
                 None => Via::Port(name),
+            },
+            Via::Any(_) => match self.uses.get_key_value(&via) {
+                Some((known, _)) => known.clone(),
+                None => via,
             },
             via => via,
         };

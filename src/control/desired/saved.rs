@@ -133,7 +133,7 @@ impl Desired {
         for Route { prefix, via } in routes {
             let net = prefix.net();
             let elsewhere = || taken.get(&net).map(|place| edit::elsewhere(net, place));
-            let wrong_way = || self.wrong_way(net, &via, 0).map(|wrong| wrong.message);
+            let wrong_way = || Some(self.wrong_ways(net, &via, "").into_iter().next()?.message);
             let another = self.routes.get(&net).filter(|known| known.value != via);
             let another = another.map(|_| FILE_HAS_ANOTHER.to_owned());
             match another.or_else(elsewhere).or_else(wrong_way) {
@@ -163,10 +163,18 @@ impl Desired {
         match what {
             Via::Port(name) => drop(self.ports.remove(name)),
             Via::Peer(name) => drop(self.peers.remove(name)),
-            Via::Unreachable | Via::Blackhole => {}
+            Via::Unreachable | Via::Blackhole | Via::Any(_) => {}
         }
         let routes: Vec<_> = self.prefixes_by(what).collect();
-        routes.iter().filter(|net| self.remove_route(net).is_some()).count()
+        let mut removed = 0;
+        for net in routes {
+            let Some(Entry { value, origin }) = self.remove_route(&net) else { continue };
+            match value.without(what) {
+                Some(rest) => self.insert_route(net, rest, origin),
+                None => removed += 1,
+            }
+        }
+        removed
     }
 
     /// How much of it came through the API, in words.

@@ -171,6 +171,11 @@ impl Underlay {
         Ok(all)
     }
 
+    /// For each peer, in the config's order, why there is no way to it.
+    pub fn complaints(&self) -> &[Option<WayError>] {
+        &self.complaints
+    }
+
     /// Remembers what was complained about, for the peers of a new config.
     pub fn set_complaints(&mut self, complaints: Complaints) {
         self.complaints = complaints;

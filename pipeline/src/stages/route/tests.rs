@@ -72,7 +72,7 @@ fn with_group() -> World {
     let mut world = World::default();
     let hops = [Hop::Neighbour(0), Hop::Port(TUN), Hop::Peer(0)].into_iter().zip(1..);
     let member = |(hop, id)| Member { id, next_hop: NextHop::new(hop), is_up: true };
-    let group = Arc::new(Group::new(hops.map(member).collect()));
+    let group = Arc::new(Group::new(0, hops.map(member).collect()));
     world.snapshot.groups = Arc::new(vec![group].into());
     world.route(Ipv4Addr::new(10, 60, 0, 0).into(), Some(16), NextHop::new(Hop::Group(0)));
     world
