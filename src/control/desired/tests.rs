@@ -244,3 +244,29 @@ fn a_reload_that_clashes_is_refused() {
     let found = problems(state.edit(Edit::Reload(Box::new(config(&same_address)))));
     assert!(found[0].1.contains("10.0.1.3 is there twice"), "{found:?}");
 }
+
+#[test]
+fn several_next_hops_are_used_and_lost_one_by_one() {
+    let file = FILE.replace("via = \"blackhole\"", "via = [{ peer = \"b\" }, { port = \"a2\" }]");
+    let mut state = Desired::new(config(&file));
+    assert_eq!(config(&state.whole_config().to_toml()), config(&file));
+    let saved = serde_json::to_string(&Saved::of(&state)).unwrap();
+    let again = serde_json::from_str::<Saved>(&saved).unwrap().into_state();
+    assert_eq!(again.whole_config(), config(&file));
+    let found = problems(state.edit(Edit::DeletePeer("b".parse().unwrap())));
+    assert_eq!(
+        found[0].1,
+        "peer `b` is in use by routes: 10.2.0.0/16, 10.3.0.0/16; delete those first"
+    );
+    let any = |names: [&str; 2]| {
+        let list = names.map(|name| serde_json::json!({ "port": name }));
+        serde_json::from_value::<Via>(list.to_vec().into()).unwrap()
+    };
+    let found = problems(state.edit(routes(&[("10.4.0.0/16", any(["a2", "a9"]))], &[])));
+    assert_eq!(found[0].0, "/put/0/via/1/port");
+    // What can't be had any more leaves the others, and goes with the last.
+    assert_eq!(state.remove(&peer("b")), 1);
+    let a2 = Via::Port("a2".parse().unwrap());
+    assert_eq!(state.routes()[&"10.3.0.0/16".parse::<IpNet>().unwrap()].value, a2);
+    assert_eq!((state.groups().count(), state.remove(&a2), state.routes().len()), (0, 2, 0));
+}
