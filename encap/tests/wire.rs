@@ -520,9 +520,10 @@ fn ipv6_fragments_are_seen() {
     };
     let upper = |word| ipv6::upper_layer(&fragment(word)).unwrap();
     // The first one has the headers that follow, a later one hasn't.
-    let first = ipv6::Fragment { offset: 0, more: true, ident: 0x0102_0304 };
+    let (next_header, ident) = (60, 0x0102_0304);
+    let first = ipv6::Fragment { next_header, offset: 0, more: true, ident };
     assert_eq!((upper(1).protocol, upper(1).offset, upper(1).fragment), (17, 56, Some(first)));
-    let last = ipv6::Fragment { offset: 1448, more: false, ident: 0x0102_0304 };
+    let last = ipv6::Fragment { next_header, offset: 1448, more: false, ident };
     assert_eq!((upper(1448).protocol, upper(1448).offset), (60, 48));
     assert_eq!(upper(1448).fragment, Some(last));
     assert!(upper(0).fragment.unwrap().is_atomic() && !first.is_atomic() && !last.is_atomic());

@@ -1,4 +1,6 @@
 //! The flow hash: equal for all packets of a flow, spread over all 32 bits.
+//!
+//! Fragments are a flow by themselves, without ports, which only the first of them has: so all go one way.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -154,6 +154,8 @@ pub struct UpperLayer {
 /// A Fragment header, RFC 8200 §4.5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fragment {
+    /// What follows in the first fragment.
+    pub next_header: u8,
     /// Where what follows stands in the fragmentable part, in bytes: a multiple of eight.
     pub offset: u16,
     /// Fragments follow.
@@ -163,6 +165,17 @@ pub struct Fragment {
 }
 
 impl Fragment {
+    /// Writes the first 8 of `bytes`.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    pub fn emit(&self, bytes: &mut [u8]) {
+        let bytes = &mut bytes[..FRAGMENT_LEN];
+        bytes[..2].copy_from_slice(&[self.next_header, 0]);
+        put16(bytes, 2..4, self.offset & 0xfff8 | u16::from(self.more));
+        bytes[4..8].copy_from_slice(&self.ident.to_be_bytes());
+    }
+
     /// The packet is whole all the same (RFC 6946).
     #[inline]
     pub fn is_atomic(&self) -> bool {
@@ -212,7 +225,8 @@ fn walk(bytes: &[u8], mut upper: UpperLayer) -> Result<UpperLayer, Error> {
         if upper.protocol == protocol::FRAGMENT {
             let word = get16(header, 2..4);
             let ident = get32(header, 4..8);
-            upper.fragment = Some(Fragment { offset: word & 0xfff8, more: word & 1 != 0, ident });
+            let (next_header, offset, more) = (header[0], word & 0xfff8, word & 1 != 0);
+            upper.fragment = Some(Fragment { next_header, offset, more, ident });
         }
         upper.protocol = header[0];
         upper.offset += len;

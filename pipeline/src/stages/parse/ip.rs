@@ -85,8 +85,12 @@ fn parse_v6(frame: &mut Frame) -> Result<usize, Reason> {
     let is_fragment = upper.fragment.is_some();
     let total = view.total_len();
     let payload = frame.head().get(upper.offset..).unwrap_or_default();
-    let ports = if is_fragment { 0 } else { ports(upper.protocol, payload) };
-    let hash = hash6(view.src(), view.dst(), upper.protocol, ports);
+    // Of all fragments the same: the later ones know of no header that the first one has behind this.
+    let (named, ports) = match upper.fragment {
+        Some(fragment) => (fragment.next_header, 0),
+        None => (upper.protocol, ports(upper.protocol, payload)),
+    };
+    let hash = hash6(view.src(), view.dst(), named, ports);
     let at = frame.offset() as u16;
     let meta = &mut frame.meta;
     meta.packet = if is_fragment { Packet::V6Fragment } else { Packet::V6 };

@@ -139,6 +139,38 @@ fn fragments_of_a_packet_are_one_flow() {
     assert_eq!(sports.len(), 1, "one outer source port for all fragments");
 }
 
+/// The first fragment knows the ports, and what stands in front of them; the others don't.
+#[test]
+fn so_are_those_of_ipv6() {
+    let mut world = World::default();
+    let mut hash_of = |fragment: Option<(u16, u8)>, behind: &[u8]| {
+        let mut frame = udp6();
+        frame.truncate(54);
+        if let Some((word, next)) = fragment {
+            frame[20] = protocol::FRAGMENT;
+            frame.extend([next, 0]);
+            frame.extend(word.to_be_bytes());
+            frame.extend([0, 0, 0, 7]);
+        }
+        frame.extend(behind);
+        let len = (frame.len() - 54) as u16;
+        frame[18..20].copy_from_slice(&len.to_be_bytes());
+        let sent = world.pass(VETH, &frame);
+        sent[0].1[34..36].to_vec()
+    };
+    let udp: &[u8] = &[0x0f, 0xa0, 0x13, 0x88, 0, 16, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+    let other: &[u8] = &[0x0f, 0xa1, 0x13, 0x88, 0, 16, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+    assert_ne!(hash_of(None, udp), hash_of(None, other), "whole ones go by their ports");
+    for (next, options) in [(protocol::UDP, vec![]), (60, vec![protocol::UDP, 0, 1, 4, 0, 0, 0, 0])]
+    {
+        let first = hash_of(Some((1, next)), &[&options, udp].concat());
+        assert_eq!(first, hash_of(Some((1, next)), &[&options, other].concat()));
+        for word in [16 | 1, 32, 0xfff8] {
+            assert_eq!(first, hash_of(Some((word, next)), other), "at {word}");
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn noise_never_panics_and_is_always_accounted_for(
