@@ -3,7 +3,7 @@
 
 mod daemon_support;
 
-use cableway::control::report::{Peer, Peers};
+use cableway::control::report::{Drops, Peer, Peers};
 use daemon_support::Space;
 use daemon_support::daemon::{Daemon, wait_for};
 use daemon_support::stream::carry;
@@ -102,4 +102,115 @@ fn over_ipv4() {
 #[test]
 fn over_ipv6() {
     path_is_learned(["fd70::1", "fd71::2"], "[[tunnel.ipip]]\n", 40);
+}
+
+/// IPv6 for pods, whose devices are as wide as the uplink.
+fn dual(config: &str, node: &str) -> String {
+    let (n, m) = if node == "a" { (1, 2) } else { (2, 1) };
+    config
+        .replace(&format!("\"10.9.{n}.1\"]"), &format!("\"10.9.{n}.1\", \"fd00:9:{n}::1\"]"))
+        .replace(
+            &format!("\"10.9.{n}.2/24\"]"),
+            &format!("\"10.9.{n}.2/24\", \"fd00:9:{n}::2/64\"]\nmtu = 1500"),
+        )
+        .replace(
+            &format!("\"10.9.{m}.0/24\"]"),
+            &format!("\"10.9.{m}.0/24\", \"fd00:9:{m}::/64\"]"),
+        )
+}
+
+/// Two such nodes with a router between them, and the far network narrow.
+fn narrow(
+    two: &Two,
+    [a_address, b_address]: [&str; 2],
+    narrow: usize,
+    edit: impl Fn(&str) -> String,
+) -> (Space, Daemon, Daemon) {
+    let router = routed(two);
+    let config = |node, uplink, peer| edit(&dual(&two.config(node, uplink, peer), node));
+    let mut a = Daemon::new(&two.a, &config("a", "eth0", b_address));
+    let mut b = Daemon::new(&two.b, &config("b", "eth1", a_address));
+    a.start(&two.a);
+    b.start(&two.b);
+    two.a1.reaches("10.9.2.2");
+    router.ip(&format!("link set eth1 mtu {narrow}"));
+    two.b.ip(&format!("link set eth1 mtu {narrow}"));
+    (router, a, b)
+}
+
+/// Pings with packets of so many bytes that must not be fragmented, until one is answered.
+fn gets_through(from: &Space, to: &str, length: usize) {
+    let (family, headers) = if to.contains(':') { ("-6", 48) } else { ("-4", 28) };
+    let size = (length - headers).to_string();
+    wait_for(&format!("{length} bytes to {to}"), || {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &from.name, "ping", family, "-c1", "-W1", "-Mdo"]);
+        command.args(["-s", &size, to]).output().unwrap().status.success()
+    });
+}
+
+fn split(daemon: &Daemon) -> u64 {
+    daemon.get::<Drops>("/v1/show/drops").conservation.split
+}
+
+/// IPv6 takes for granted that 1,280 bytes pass; a path that is too narrow for these and the tunnel's
+/// headers carries them in fragments.
+fn ipv6_pods_behind(ends: [&str; 2], mtu: usize) {
+    let two = Two::new();
+    let (_router, mut a, mut b) = narrow(&two, ends, mtu, str::to_owned);
+    gets_through(&two.a1, "fd00:9:2::2", 1280);
+    assert_eq!(peer(&a).path_mtu, Some(mtu));
+    assert!(peer(&a).mtu < 1280 && split(&a) > 0 && split(&b) > 0, "{:?}", peer(&a));
+    carry(&two.a1, &two.b1, "fd00:9:2::2", 1_000_000);
+    // Of IPv4 the pods' kernels are told less, and there is nothing to fragment.
+    carry(&two.a1, &two.b1, "10.9.2.2", 1_000_000);
+    finish([&mut a, &mut b]);
+}
+
+#[test]
+fn ipv6_pods_behind_a_narrow_path_of_ipv4() {
+    ipv6_pods_behind(["192.168.70.1", "192.168.71.2"], 1300);
+}
+
+#[test]
+fn ipv6_pods_behind_the_narrowest_path_of_ipv6() {
+    ipv6_pods_behind(["fd70::1", "fd71::2"], 1280);
+}
+
+/// Whatever a pod's device takes passes in one piece, as far as pods can tell.
+fn outer_fragments(ends: [&str; 2], tunnel: &str) {
+    let two = Two::new();
+    let (_router, mut a, mut b) = narrow(&two, ends, 1300, |config| {
+        config
+            .replace("[[tunnel.vxlan]]\nvni = 7\n", &format!("[[tunnel.{tunnel}]]\n"))
+            .replace("tunnel = \"vxlan\"", &format!("tunnel = \"{tunnel}\"\nfragment = \"outer\""))
+    });
+    for (from, to) in
+        [(&two.a1, ["10.9.2.2", "fd00:9:2::2"]), (&two.b1, ["10.9.1.2", "fd00:9:1::2"])]
+    {
+        for to in to {
+            for length in [1500, 1400, 1280] {
+                gets_through(from, to, length);
+            }
+        }
+    }
+    assert_eq!(peer(&a).path_mtu, Some(1300), "learned of what fits the first link");
+    let before = split(&a);
+    carry(&two.a1, &two.b1, "10.9.2.2", 1_000_000);
+    carry(&two.a1, &two.b1, "fd00:9:2::2", 1_000_000);
+    assert!(split(&a) > before + 100);
+    let drops = a.get::<Drops>("/v1/show/drops").drops;
+    let too_big = drops.iter().find(|drop| drop.reason == "ttl.too_big").unwrap();
+    assert_eq!(too_big.count, 0, "nobody was told anything");
+    finish([&mut a, &mut b]);
+}
+
+#[test]
+fn outer_fragments_over_ipv4() {
+    outer_fragments(["192.168.70.1", "192.168.71.2"], "udp");
+}
+
+#[test]
+fn outer_fragments_over_ipv6() {
+    outer_fragments(["fd70::1", "fd71::2"], "ipip");
 }

@@ -37,6 +37,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("finish.no_memory", "memory is never exhausted here: pipeline/src/stages/finish/tests.rs"),
     ("port.no_memory", "a port's own: src/io/mem.rs"),
     ("port.truncated", "a port's own: tests/io_pcap.rs"),
+    ("port.whole", "a port's own: tests/io_reassembled.rs"),
     ("port.offload", "a port's own: src/io/tun/vnet.rs"),
     ("port.full", "a thousand frames at once: pipeline/tests/drops.rs"),
     ("port.handover", "one worker here: src/worker/tests.rs"),

@@ -12,6 +12,7 @@ use encap::{Encap, Steer, Tunnel};
 use hashbrown::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 /// A port: its index in [`Snapshot::ports`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -234,8 +235,10 @@ pub struct Peer {
     pub local: IpAddr,
     /// The tunnel it is reached by, and the headers of packets to it; without one they go as they are.
     pub encap: Option<(TunnelId, Encap)>,
-    /// Largest IP packet of the overlay that the way to it carries, in bytes.
+    /// Largest IP packet of the overlay that the way to it carries in one piece, in bytes.
     pub mtu: usize,
+    /// Longer ones go through the tunnel whole, and what comes of them is fragmented.
+    pub fragment_outer: bool,
     /// TCP's first packets to and from it are to name no larger segments than that.
     pub clamp_mss: bool,
     /// What it may send to us.
@@ -286,6 +289,8 @@ pub struct Snapshot {
     pub direct: bool,
     /// Whether some peer has [`Peer::clamp_mss`].
     pub clamps_mss: bool,
+    /// Identification of the next packet of the underlay that we fragment; shared between generations.
+    pub next_ident: Arc<AtomicU32>,
     /// Our addresses towards pods.
     pub gateway: Arc<Gateway>,
     /// IPv4 routes: values are [`NextHop::to_bits`].

@@ -115,6 +115,7 @@ impl World {
             address: NODE_B.into(),
             local: NODE_A.into(),
             mtu: UNDERLAY_MTU - encap.overhead(),
+            fragment_outer: false,
             clamp_mss: false,
             encap: Some((TunnelId(0), encap)),
             accepts: Accepts::default().and(TunnelId(0)),

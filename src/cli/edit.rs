@@ -133,6 +133,9 @@ struct Peer {
     /// Have TCP connections agree on segments that fit the way to it
     #[arg(long)]
     clamp_mss: bool,
+    /// Which packet is fragmented where one is longer than the way to it: the pod's or the tunnel's
+    #[arg(long, value_parser = ["inner", "outer"])]
+    fragment: Option<String>,
     /// Let it send from any inner address
     #[arg(long = "no-check-source", action = ArgAction::SetFalse)]
     check_source: bool,
@@ -322,6 +325,7 @@ impl Peer {
             ("subnets", json!(self.subnets)),
             ("vtep-mac", json!(self.vtep_mac)),
             ("clamp-mss", json!(self.clamp_mss)),
+            ("fragment", json!(self.fragment)),
             ("check-source", json!(self.check_source)),
         ])
     }

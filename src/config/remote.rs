@@ -34,6 +34,9 @@ pub struct Peer {
     /// that pods which ICMP does not reach need not be told.
     #[serde(default)]
     pub clamp_mss: bool,
+    /// Which packet is fragmented of those that are longer than the way to it carries.
+    #[serde(default)]
+    pub fragment: Fragment,
     /// Drop what the peer sends from inner addresses that are not routed to it.
     #[serde(default = "super::port::yes")]
     pub check_source: bool,
@@ -52,6 +55,19 @@ pub enum TunnelMode {
     CrossSubnet,
     /// None; there must not be a gateway.
     Never,
+}
+
+/// Which packet is fragmented where one is longer than its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fragment {
+    /// The pod's, if that allows it; otherwise the pod is told. Only of IPv6 packets of 1,280 bytes or less the
+    /// tunnel's are fragmented, since less nobody may be told.
+    #[default]
+    Inner,
+    /// The tunnel's, whatever the pod's allows: pods may then have a larger MTU than the underlay, and the
+    /// peer's kernel puts together what comes.
+    Outer,
 }
 
 /// What `accept` of a peer calls packets without a tunnel.

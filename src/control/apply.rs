@@ -98,7 +98,8 @@ impl Node {
         if plan.has_other_tunnels {
             // Ports of before are given back once the tables know nothing of them.
             let steers = reserve::steers(&self.config).chain(reserve::steers(config));
-            self.reserved.update(&self.netlink, steers, &self.own, false).await?;
+            let links = self.underlay.links();
+            self.reserved.update(&self.netlink, steers, &self.own, &links, false).await?;
         }
         let is_new = |peer: &Name| plan.peers.contains(peer);
         let (ways, complaints) =

@@ -7,7 +7,7 @@
 use super::netlink::LinkFacts;
 use super::numbers::Numbers;
 use super::underlay::PathMtus;
-use crate::config::{self, Config, Name, TunnelMode};
+use crate::config::{self, Config, Fragment, Name, TunnelMode};
 use crate::io::Port;
 use encap::wire::Mac;
 use encap::{Ends, Tunnel};
@@ -22,6 +22,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// What the port is called by which come outer packets that the kernel put together: no name in a config
+/// is like this.
+const REASSEMBLED: &str = "(reassembled)";
+
 /// What the config doesn't know.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
@@ -29,6 +33,8 @@ pub struct Facts {
     pub uplinks: Vec<UplinkFacts>,
     /// The ports that are open.
     pub ports: HashMap<Name, OpenPort>,
+    /// The port by which come outer packets that the kernel put together, if there is one.
+    pub reassembled: Option<PortId>,
     /// The peers' slots.
     pub peers: HashMap<Name, usize>,
     /// The ways to the peers, in the config's order.
@@ -131,6 +137,7 @@ pub fn build(
         peers: Arc::new(peers),
         neighbours: Arc::new(neighbours.finish()),
         groups: previous.groups.clone(),
+        next_ident: previous.next_ident.clone(),
         gateway: Arc::new(Gateway { addresses: gateways(config) }),
         routes4: previous.routes4.clone(),
         routes6: previous.routes6.clone(),
@@ -230,6 +237,7 @@ fn peers(
                 .fold(Accepts::none(peer.accepts_direct()), Accepts::and),
             uplink,
             neighbour: neighbours.slot(uplink, way.next_hop),
+            fragment_outer: peer.fragment == Fragment::Outer,
             clamp_mss: peer.clamp_mss,
             check_source: peer.check_source,
         };
@@ -253,6 +261,9 @@ fn ports(config: &Config, facts: &Facts, neighbours: &mut Neighbours<'_>) -> Slo
         gateway6: None,
     });
     let mut all: Slots<_> = uplinks.collect();
+    if let Some(id) = facts.reassembled {
+        all.insert(id.index(), reassembled());
+    }
     let gateways = gateways(config);
     for port in &config.port {
         let OpenPort { id, device } = facts.ports[&port.name];
@@ -280,6 +291,24 @@ fn ports(config: &Config, facts: &Facts, neighbours: &mut Neighbours<'_>) -> Slo
         all.insert(id.index(), info);
     }
     all
+}
+
+/// The port of outer packets that the kernel put together: their senders have completed all checksums, as
+/// what is to be fragmented can't be left to hardware.
+fn reassembled() -> PortInfo {
+    PortInfo {
+        name: REASSEMBLED.to_owned(),
+        role: Role::Uplink,
+        link: Link::Ip,
+        mac: Mac::default(),
+        mtu: usize::from(u16::MAX),
+        caps: Caps::default(),
+        partial_sums: false,
+        check_source: false,
+        stations: Vec::new(),
+        gateway4: None,
+        gateway6: None,
+    }
 }
 
 /// The gateway's address of a family that a port's stations know: one in a prefix of theirs if

@@ -144,8 +144,9 @@ impl Node {
         self.own = self.underlay.addresses(&self.facts.ways);
         self.take(is_new)?;
         // Last, as packets flow without.
-        let steers = reserve::steers(config);
-        if let Err(error) = self.reserved.update(&self.netlink, steers, &self.own, false).await {
+        let (steers, links) = (reserve::steers(config), self.underlay.links());
+        let updated = self.reserved.update(&self.netlink, steers, &self.own, &links, false);
+        if let Err(error) = updated.await {
             tracing::warn!("{error}");
         }
         Ok(())

@@ -23,6 +23,7 @@ use pipeline::frame::Memory;
 use pipeline::snapshot::{PortId, Role, Snapshot};
 use pipeline::tables::Slots;
 use std::collections::BTreeSet;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -100,14 +101,17 @@ impl Node {
         let config = &desired.config();
         let ways = underlay.ways(config).await?;
         let own = underlay.addresses(&ways);
-        let mut reserved = Reserved::default();
-        reserved.update(&netlink, reserve::steers(config), &own, true).await?;
+        let mut reserved = Reserved::none()
+            .map_err(|source| DaemonError::Io { doing: "opening the tunnels' sockets", source })?;
+        let links = underlay.links();
+        reserved.update(&netlink, reserve::steers(config), &own, &links, true).await?;
         let ear = Ear::open()
             .map_err(|source| DaemonError::Io { doing: "listening for ICMP", source })?;
         let umem = Umem::new(memory);
         let mut ports = Ports::default();
         ports.open_uplinks(config, &underlay, &umem)?;
         ports.open_ports(&mut desired, &umem, undo).await?;
+        ports.add_reassembled(&reserved);
         let config = &Arc::new(desired.config());
         outside::open(config, undo).await?;
         let (mut facts, now) = (ports.facts, Instant::now());
@@ -120,7 +124,9 @@ impl Node {
         };
         let peers = config.peer.iter();
         facts.peers = peers.map(|peer| (peer.name.clone(), numbers.peers.take(now))).collect();
-        let nothing = Snapshot::default();
+        // Not what an earlier life ended or others could guess: RFC 7739 §3.
+        let ident = RandomState::new().build_hasher().finish() as u32;
+        let nothing = Snapshot { next_ident: Arc::new(ident.into()), ..Snapshot::default() };
         let mut snapshot = build::build(config, &facts, &nothing, &mut numbers.neighbours);
         // Nothing is known of their next hops yet.
         let groups = groups::groups(&desired, &snapshot, |_| false, &mut numbers.groups);
@@ -223,6 +229,13 @@ impl Ports {
         Ok(())
     }
 
+    /// What the kernel puts together comes by a port of its own, of which nobody has to know.
+    fn add_reassembled(&mut self, reserved: &Reserved) {
+        let id = build::port_id(self.ports.len());
+        self.facts.reassembled = Some(id);
+        self.ports.push((id, vec![Box::new(reserved.port())]));
+    }
+
     fn add(&mut self, queues: Vec<Box<dyn Port>>, about: PortFacts) {
         tracing::info!("device {}: {}", about.device, about.mode);
         let id = build::port_id(self.ports.len());
@@ -258,7 +271,7 @@ pub(super) fn warn_of_mtus(snapshot: &Snapshot) {
     let Some(widest) = pods.max_by_key(|port| port.mtu) else { return };
     for peer in snapshot.peers.iter() {
         let uplink = &snapshot.ports[peer.uplink.index()];
-        if widest.mtu > peer.mtu {
+        if widest.mtu > peer.mtu && !peer.fragment_outer {
             tracing::warn!(
                 "port {}: an MTU of {} and the {} bytes of the tunnel to peer {} don't fit the {} \
                  of uplink {}; packets of more than {} bytes are fragmented, or refused and their \

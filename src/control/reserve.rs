@@ -1,21 +1,20 @@
-//! The tunnels' UDP ports: a socket of ours on each, which takes nothing in.
+//! The tunnels' sockets: one for each UDP port or protocol at each of our addresses.
 //!
-//! XDP takes our packets before the kernel sees them, so the sockets are there for what passes by:
-//! they keep others off the port, and keep the kernel from answering "port unreachable" while XDP is
-//! not attached yet, or to what XDP leaves to it (outer fragments). Nobody reads them; a filter
-//! refuses what arrives, so that nothing waits in the kernel's memory.
+//! XDP takes our packets before the kernel sees them, so the sockets are there for what passes by: they
+//! keep others off the ports, they keep the kernel from answering "port unreachable" while XDP is not
+//! attached yet, and they get the outer packets that the kernel had to put together, which are read
+//! from them as from any other port ([`reassembled`](crate::io::reassembled)).
 
 use super::netlink::Netlink;
 use crate::config::Config;
+use crate::io::reassembled::{Inbox, Place, Reassembled};
 use encap::Steer;
-use socket2::{SockFilter, SockRef};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// A filter's program (classic BPF) of one instruction: of each packet keep no byte.
-const NOTHING: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 /// How often, and how long apart, a port is tried that its last owner may be leaving just now.
 const LEAVING: (u32, Duration) = (20, Duration::from_millis(50));
 
@@ -38,23 +37,33 @@ pub enum ReserveError {
         device: Option<String>,
     },
     /// The kernel said no for another reason.
-    #[error("tunnel {tunnel}: UDP port {port} of {address}: {source}")]
+    #[error("tunnel {tunnel}: {} of {address}: {source}", what(*.by))]
     Refused {
         /// The tunnel.
         tunnel: String,
         /// Our address.
         address: IpAddr,
-        /// Its port.
-        port: u16,
+        /// Its port or protocol.
+        by: Steer,
         /// What the kernel said.
         source: io::Error,
     },
+    /// The sockets can't be told which devices are uplinks.
+    #[error("the filter of the tunnels' sockets: {0}")]
+    Filter(io::Error),
 }
 
 fn user(device: Option<&str>, port: u16) -> String {
     match device {
         Some(device) => format!(" by the kernel's tunnel device {device}"),
         None => format!(" (`ss -ulpn sport = :{port}` tells by whom)"),
+    }
+}
+
+fn what(by: Steer) -> String {
+    match by {
+        Steer::Udp(port) => format!("UDP port {port}"),
+        Steer::Protocol(protocol) => format!("IP protocol {protocol}"),
     }
 }
 
@@ -65,14 +74,26 @@ pub fn steers(config: &Config) -> impl Iterator<Item = (&str, Steer)> {
 }
 
 /// The sockets that we hold.
-#[derive(Debug, Default)]
-pub struct Reserved {
-    sockets: HashMap<SocketAddr, UdpSocket>,
-}
+#[derive(Debug)]
+pub struct Reserved(Arc<Inbox>);
 
 impl Reserved {
-    /// Binds the UDP ports of `tunnels` on each of `addresses`, patiently or at once, and gives back
-    /// those of others. They are ours until this value is dropped.
+    /// None yet.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn none() -> io::Result<Reserved> {
+        Ok(Reserved(Inbox::new()?))
+    }
+
+    /// The port that reads them.
+    pub fn port(&self) -> Reassembled {
+        Reassembled::new(self.0.clone())
+    }
+
+    /// Has sockets for all packets of `tunnels` at each of `addresses`, patiently or at once, and gives
+    /// back those for others. They are ours until this value and its port are dropped. What came by none
+    /// of `links`, the uplinks' devices, they don't take.
     ///
     /// # Errors
     /// When one is in use; who uses it is looked up by `netlink`.
@@ -81,87 +102,56 @@ impl Reserved {
         netlink: &Netlink,
         tunnels: impl IntoIterator<Item = (&str, Steer)>,
         addresses: &BTreeSet<IpAddr>,
+        links: &[u32],
         patiently: bool,
     ) -> Result<(), ReserveError> {
-        let ports = tunnels.into_iter().filter_map(|(tunnel, steer)| match steer {
-            Steer::Udp(port) => Some((tunnel, port)),
-            Steer::Protocol(_) => None,
-        });
-        let all = ports.flat_map(|(tunnel, port)| {
-            addresses.iter().map(move |own| (SocketAddr::new(*own, port), tunnel))
+        let all = tunnels.into_iter().flat_map(|(tunnel, by)| {
+            addresses.iter().map(move |own| (Place { address: *own, by }, tunnel))
         });
         // Tunnels of one port, told apart by their VNI, share its socket.
-        let wanted: HashMap<SocketAddr, &str> = all.collect();
-        self.sockets.retain(|held, _| wanted.contains_key(held));
+        let wanted: HashMap<Place, &str> = all.collect();
+        self.0.retain(|held| wanted.contains_key(&held));
+        self.0.listen_to(links).map_err(ReserveError::Filter)?;
         for (place, tunnel) in wanted {
-            if self.sockets.contains_key(&place) {
+            if self.0.has(place) {
                 continue;
             }
-            let (address, port) = (place.ip(), place.port());
+            let (tunnel, Place { address, by }) = (tunnel.to_owned(), place);
             let patience = if patiently { LEAVING.0 } else { 1 };
-            let made = bind_patiently(netlink, place, patience).await;
-            let socket = made.map_err(|(source, device)| {
-                let tunnel = tunnel.to_owned();
-                if source.kind() == io::ErrorKind::AddrInUse {
+            let opened = self.open_patiently(netlink, place, patience).await;
+            opened.map_err(|(source, device)| match by {
+                Steer::Udp(port) if source.kind() == io::ErrorKind::AddrInUse => {
                     ReserveError::InUse { tunnel, address, port, device }
-                } else {
-                    ReserveError::Refused { tunnel, address, port, source }
                 }
+                _ => ReserveError::Refused { tunnel, address, by, source },
             })?;
-            self.sockets.insert(place, socket);
         }
         Ok(())
     }
-}
 
-/// A port that a daemon had which was killed a moment ago is free in the next; what a device of the
-/// kernel has it keeps. An error comes with the name of that device.
-async fn bind_patiently(
-    netlink: &Netlink,
-    place: SocketAddr,
-    mut patience: u32,
-) -> Result<UdpSocket, (io::Error, Option<String>)> {
-    loop {
-        let error = match bind(place) {
-            Ok(socket) => return Ok(socket),
-            Err(error) => error,
-        };
-        let device = device_of(netlink, place.port()).await;
-        patience -= 1;
-        if error.kind() != io::ErrorKind::AddrInUse || device.is_some() || patience == 0 {
-            return Err((error, device));
+    /// A port that a daemon had which was killed a moment ago is free in the next; what a device of the
+    /// kernel has it keeps. An error comes with the name of that device.
+    async fn open_patiently(
+        &self,
+        netlink: &Netlink,
+        place: Place,
+        mut patience: u32,
+    ) -> Result<(), (io::Error, Option<String>)> {
+        loop {
+            let Err(error) = self.0.open(place) else { return Ok(()) };
+            let device = device_of(netlink, place.by).await;
+            patience -= 1;
+            if error.kind() != io::ErrorKind::AddrInUse || device.is_some() || patience == 0 {
+                return Err((error, device));
+            }
+            tokio::time::sleep(LEAVING.1).await;
         }
-        tokio::time::sleep(LEAVING.1).await;
     }
 }
 
 /// The kernel's tunnel device that receives on a UDP port.
-async fn device_of(netlink: &Netlink, port: u16) -> Option<String> {
+async fn device_of(netlink: &Netlink, by: Steer) -> Option<String> {
+    let Steer::Udp(port) = by else { return None };
     let links = netlink.links().await.ok()?;
     links.into_iter().find(|link| link.udp_port == Some(port)).map(|link| link.name)
-}
-
-fn bind(place: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind(place)?;
-    SockRef::from(&socket).attach_filter(&[SockFilter::new(NOTHING, 0, 0, 0)])?;
-    Ok(socket)
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_arrives_is_not_kept() {
-        let socket = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        socket.set_nonblocking(true).unwrap();
-        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
-        sender.connect(socket.local_addr().unwrap()).unwrap();
-        sender.send(b"a packet that nobody reads").unwrap();
-        // Loopback delivers within `send`; a closed port would have answered with an error.
-        sender.send(b"another").expect("there is somebody on the port");
-        let nothing = socket.recv(&mut [0; 64]).unwrap_err();
-        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
-    }
 }

@@ -8,6 +8,7 @@ pub mod device;
 pub mod mem;
 pub mod netns;
 pub mod pcap;
+pub mod reassembled;
 pub mod tun;
 
 use pipeline::drops::{Counters, Reason};

@@ -199,6 +199,7 @@ fn facts(config: &Config) -> Facts {
         (port.name.clone(), OpenPort { id: build::port_id(id), device: device(port.kind) })
     });
     Facts {
+        reassembled: None,
         uplinks: config.uplink.iter().map(|_| uplink.clone()).collect(),
         ports: ports.collect(),
         peers: config.peer.iter().zip(0..).map(|(peer, i)| (peer.name.clone(), i)).collect(),

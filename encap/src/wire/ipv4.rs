@@ -466,6 +466,17 @@ pub fn set_ident(packet: &mut [u8], ident: u16) {
     mend(header, old, ident);
 }
 
+/// Lets others fragment the packet.
+///
+/// # Panics
+/// When `packet` is shorter than a header.
+pub fn clear_dont_fragment(packet: &mut [u8]) {
+    let header = &mut packet[..LEN];
+    let old = get16(header, field::FRAGMENT);
+    put16(header, field::FRAGMENT, old & !DF);
+    mend(header, old, old & !DF);
+}
+
 /// Makes a packet of `total_len` bytes a fragment: one whose payload stands `offset` bytes (a multiple of
 /// eight) into the whole packet's, and which `more` follow. The header checksum is computed anew.
 ///

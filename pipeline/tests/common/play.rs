@@ -41,7 +41,8 @@ impl Worlds {
             if i % 2 != 0 {
                 // Ways on which much does not fit.
                 ports[VETH.index()].mtu = 100;
-                Arc::make_mut(&mut world.snapshot.peers)[0].mtu = 600;
+                let peer = &mut Arc::make_mut(&mut world.snapshot.peers)[0];
+                (peer.mtu, peer.fragment_outer) = (600, i == 3);
             }
             let snapshot = world.snapshot.clone();
             (world, snapshot)

@@ -210,6 +210,7 @@ fn facts(which: Which, config: &Config) -> Facts {
         (port.name.clone(), OpenPort { id: PortId(i), device: pods.device() })
     };
     Facts {
+        reassembled: None,
         uplinks: vec![UplinkFacts { device: WIRE, mac: which.uplink_mac(), mtu: UNDERLAY_MTU }],
         ports: config.port.iter().zip((1..).zip(&PODS)).map(open).collect(),
         peers: config.peer.iter().map(|peer| (peer.name.clone(), 0)).collect(),

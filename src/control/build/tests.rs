@@ -84,6 +84,7 @@ fn facts() -> Facts {
         (name.parse().unwrap(), OpenPort { id: PortId(id), device: device(link) })
     };
     Facts {
+        reassembled: None,
         uplinks: vec![UplinkFacts { device: device(Link::Ethernet), mac: UPLINK, mtu: 1500 }],
         ports: [open("a1", 1, Link::Ip), open("a2", 2, Link::Ethernet)].into(),
         peers: [("b".parse().unwrap(), 0), ("c".parse().unwrap(), 1)].into(),

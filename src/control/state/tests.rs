@@ -71,6 +71,7 @@ pub(in crate::control) fn state() -> State {
         address: remote,
         local,
         mtu: 1500 - encap.overhead(),
+        fragment_outer: false,
         clamp_mss: false,
         encap: Some((TunnelId(0), encap)),
         accepts: Accepts::default().and(TunnelId(0)),

@@ -111,6 +111,12 @@ impl Underlay {
         uplinks.chain(&self.common).copied().chain(ways.map(|(way, _)| way.local)).collect()
     }
 
+    /// The numbers of the uplinks' devices that are there.
+    pub fn links(&self) -> Vec<u32> {
+        let taken = self.uplinks.iter().filter(|uplink| uplink.is_taken);
+        taken.map(|uplink| uplink.link.index).collect()
+    }
+
     /// Looks at the devices again: what each uplink is now.
     ///
     /// # Errors

@@ -22,7 +22,7 @@ use encap::Encap;
 use segment::link_len;
 
 pub(crate) use segment::{Shape, largest, segment};
-pub(crate) use sums::complete_inner;
+pub(crate) use sums::{complete_inner, complete_outer};
 
 crate::drops! { Finish:
     NO_PORT = "no_port", "the route leads to a port that does not exist";

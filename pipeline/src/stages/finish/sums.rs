@@ -21,7 +21,7 @@ pub(crate) fn complete_inner(frame: &mut Frame) -> Option<()> {
 
 /// Completes the outer checksum where the tunnel of the frame's peer has one.
 #[inline]
-pub(super) fn complete_outer(frame: &mut Frame, snapshot: &Snapshot) -> Option<()> {
+pub(crate) fn complete_outer(frame: &mut Frame, snapshot: &Snapshot) -> Option<()> {
     let Some(encap) = super::encap(frame, snapshot) else { return Some(()) };
     let Some((start, field)) = encap.checksum_offset() else { return Some(()) };
     let outer = frame.meta.outer;

@@ -52,14 +52,25 @@ struct Headers<'a> {
     has_sum: bool,
 }
 
+impl Headers<'_> {
+    fn of(encap: &Encap) -> Headers<'_> {
+        Headers { encap, len: encap.overhead(), has_sum: encap.checksum_offset().is_some() }
+    }
+}
+
+/// Puts a tunnel's headers in front of a packet.
+///
+/// # Errors
+/// When there is no room for them.
+pub(crate) fn encapsulate(frame: &mut Frame, encap: &Encap) -> Result<(), Reason> {
+    push(frame, Headers::of(encap))
+}
+
 fn peer(next_hop: NextHop, snapshot: &Snapshot) -> Option<Way<'_>> {
     match next_hop.hop() {
         Hop::Peer(index) => {
             let encap = snapshot.peers.get(index)?.encap.as_ref();
-            Some(encap.map_or(Way::Bare, |(_, encap)| {
-                let (len, has_sum) = (encap.overhead(), encap.checksum_offset().is_some());
-                Way::Tunnel(Headers { encap, len, has_sum })
-            }))
+            Some(encap.map_or(Way::Bare, |(_, encap)| Way::Tunnel(Headers::of(encap))))
         }
         _ => Some(Way::Bare),
     }
