@@ -7,7 +7,7 @@ CARGO ?= cargo
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 CABLEWAY := target/release/cableway
 
-.PHONY: demo matrix test check soak loom bench compare setup
+.PHONY: demo matrix test check soak loom bench compare interop setup
 
 # Two nodes, each a daemon of ours, and what was measured between their pods.
 demo: setup
@@ -59,6 +59,11 @@ compare: setup
 	@./setup.sh compare
 	$(CARGO) build --release --bin cableway
 	$(ROOT) $(CABLEWAY) bench compare --quick --html target/compare.html --json target/compare.json
+
+# With a guest kernel's tunnels: docs/interop.md.
+interop: setup
+	@./setup.sh interop
+	$(AS_ROOT) $(CARGO) test --test interop -- --ignored --nocapture
 
 setup:
 	@./setup.sh

@@ -2,7 +2,7 @@
 # Installs what Cableway is built, shown and tested with: packages of Debian and Ubuntu that are
 # missing, and the Rust toolchain by rustup where there is no cargo. Quick when all is there.
 # `./setup.sh compare` also installs what it is compared and tested with: another kind of node, and a
-# dissector that judges what is sent.
+# dissector that judges what is sent. `./setup.sh interop` has a kernel for a virtual machine, instead.
 set -euo pipefail
 
 # What the programs are for; the package names are the same on Debian and Ubuntu.
@@ -18,6 +18,8 @@ packages=(
 
 if [[ ${1:-} == compare ]]; then
     packages+=(openvswitch-switch tshark)
+elif [[ ${1:-} == interop ]]; then
+    packages+=(qemu-system-x86 busybox-static cpio kmod xz-utils tshark)
 fi
 
 fail() {
@@ -55,6 +57,27 @@ install_packages() {
         fail "apt-get could not install: ${missing[*]}"
 }
 
+# Debian's kernel with its modules of networking, not installed but unpacked.
+unpack_kernel() {
+    local directory=target/interop package
+    [[ ! -e $directory/kernel ]] || return 0
+    package=$(apt-cache depends linux-image-amd64 2>/dev/null | sed -n 's/^ *Depends: //p')
+    [[ -n $package ]] || fail "no package linux-image-amd64 is known here; Debian on x86-64 has it"
+    echo "setup: unpacking $package"
+    rm -rf "$directory"
+    mkdir -p "$directory/new"
+    (cd "$directory" && apt-get download -q "$package") ||
+        fail "apt-get could not download $package; \`apt-get update\` may help"
+    dpkg-deb --fsys-tarfile "$directory/$package"_*.deb | tar -x -C "$directory/new" --wildcards \
+        './boot/vmlinuz-*' '*/modules/*/modules.*' '*/modules/*/kernel/lib/*' \
+        '*/modules/*/kernel/net/*' '*/modules/*/kernel/drivers/net/*' '*/modules/*/kernel/drivers/virtio/*'
+    [[ -e $directory/new/lib ]] || ln -s usr/lib "$directory/new/lib"
+    find "$directory/new" -name '*.ko.xz' -exec xz -d {} +
+    depmod -b "$directory/new" "$(ls "$directory/new/lib/modules")"
+    rm "$directory/$package"_*.deb
+    mv "$directory/new" "$directory/kernel"
+}
+
 install_rust() {
     local wanted
     wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
@@ -74,3 +97,6 @@ install_rust() {
 cd "$(dirname "${BASH_SOURCE[0]}")"
 install_packages
 install_rust
+if [[ ${1:-} == interop ]]; then
+    unpack_kernel
+fi

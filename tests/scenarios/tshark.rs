@@ -4,8 +4,14 @@ use pcap_file::pcap::{PcapPacket, PcapWriter};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// Where tshark calls something wrong that is only odd: a warning's severity.
+/// The severity from which on something is wrong, and not only odd: a warning's.
 const WARNING: u32 = 0x60_0000;
+/// The group of what is said about the order of packets, which is not in a single one.
+const SEQUENCE: u32 = 0x0200_0000;
+
+/// What it is asked of a frame: the last three have a value for each thing that it has to say.
+const FIELDS: [&str; 4] =
+    ["frame.protocols", "_ws.expert.severity", "_ws.expert.group", "_ws.expert.message"];
 
 /// What it makes of a frame.
 #[derive(Debug)]
@@ -32,7 +38,7 @@ pub(crate) fn is_here() -> bool {
 pub(crate) fn dissect(frames: &[Vec<u8>], decode_as: &[String]) -> Vec<Dissected> {
     let mut tshark = Command::new("tshark");
     tshark.args(["-r", "-", "-n", "-T", "fields", "-E", "aggregator=;"]);
-    for field in ["frame.protocols", "_ws.expert.severity", "_ws.expert.message"] {
+    for field in FIELDS {
         tshark.args(["-e", field]);
     }
     for preference in [
@@ -71,10 +77,14 @@ pub(crate) fn dissect(frames: &[Vec<u8>], decode_as: &[String]) -> Vec<Dissected
 }
 
 fn read(line: &str) -> Dissected {
-    let mut fields = line.split('\t');
-    let mut field = || fields.next().expect("a field that was asked for").to_owned();
-    let (protocols, severities, messages) = (field(), field(), field());
-    let severities = severities.split(';').filter_map(|number| number.parse::<u32>().ok());
-    let faults = severities.zip(messages.split(';')).filter(|(severity, _)| *severity >= WARNING);
-    Dissected { protocols, faults: faults.map(|(_, message)| message.to_owned()).collect() }
+    let fields: Vec<_> = line.split('\t').collect();
+    let [protocols, severities, groups, messages] = fields[..] else {
+        panic!("expected {FIELDS:?}, found {line:?}");
+    };
+    let numbers = |field: &str| -> Vec<u32> { field.split(';').flat_map(str::parse).collect() };
+    let said = numbers(severities).into_iter().zip(numbers(groups)).zip(messages.split(';'));
+    let is_fault = |severity, group| severity >= WARNING && group != SEQUENCE;
+    let faults = said.filter(|((severity, group), _)| is_fault(*severity, *group));
+    let faults = faults.map(|(_, message)| message.to_owned()).collect();
+    Dissected { protocols: protocols.to_owned(), faults }
 }
