@@ -117,7 +117,7 @@ macro_rules! tunnels {
             ///
             /// # Panics
             /// When `room` is of another length.
-            #[inline]
+            #[inline(always)]
             pub fn push(&self, room: &mut [u8], inner: &Inner) {
                 match self { $(Encap::$Variant(e) => e.push(room, inner),)+ }
             }

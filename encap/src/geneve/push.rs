@@ -70,7 +70,7 @@ impl Encap {
     }
 
     /// See [`Encap::push`](crate::Encap::push).
-    #[inline]
+    #[inline(always)]
     pub fn push(&self, room: &mut [u8], inner: &Inner) {
         let ethertype = inner.family.ethertype().to_be_bytes();
         match &self.outer {

@@ -60,7 +60,7 @@ impl Encap {
     }
 
     /// See [`Encap::push`](crate::Encap::push).
-    #[inline]
+    #[inline(always)]
     pub fn push(&self, room: &mut [u8], inner: &Inner) {
         let tos = self.dscp.encap(inner.tos);
         let label = inner.flow_hash >> 12;

@@ -35,7 +35,7 @@ impl Encap {
     }
 
     /// See [`Encap::push`](crate::Encap::push).
-    #[inline]
+    #[inline(always)]
     pub fn push(&self, room: &mut [u8], inner: &Inner) {
         self.outer.push(room, inner, |_| {});
     }

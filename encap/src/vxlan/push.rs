@@ -46,7 +46,7 @@ impl Encap {
     }
 
     /// See [`Encap::push`](crate::Encap::push).
-    #[inline]
+    #[inline(always)]
     pub fn push(&self, room: &mut [u8], inner: &Inner) {
         let ethertype = inner.family.ethertype().to_be_bytes();
         self.outer.push(room, inner, |own| {

@@ -62,6 +62,7 @@ impl Headers<'_> {
 ///
 /// # Errors
 /// When there is no room for them.
+#[inline(never)]
 pub(crate) fn encapsulate(frame: &mut Frame, encap: &Encap) -> Result<(), Reason> {
     push(frame, Headers::of(encap))
 }
@@ -76,7 +77,8 @@ fn peer(next_hop: NextHop, snapshot: &Snapshot) -> Option<Way<'_>> {
     }
 }
 
-#[inline]
+// Also where it is called from elsewhere.
+#[inline(always)]
 fn push(frame: &mut Frame, headers: Headers<'_>) -> Result<(), Reason> {
     let start = *frame.bytes_at(frame.meta.l3).unwrap_or(&[0; 2]);
     let family = frame.meta.packet.family().unwrap_or(Family::V4);
