@@ -6,7 +6,7 @@ mod io;
 use cableway::io::Port;
 use cableway::io::tun::{Kind, Tun, TunConfig, TunError};
 use io::{Netns, Worker, needs_root, until};
-use pipeline::frame::{Batch, Frame, GsoKind, HEADROOM, Link, Partial};
+use pipeline::frame::{BATCH_SIZE, Batch, Frame, GsoKind, HEADROOM, Link, Partial};
 use pipeline::snapshot::PortId;
 use pipeline::stages::port::{NO_MEMORY, REFUSED};
 use std::collections::VecDeque;
@@ -142,6 +142,22 @@ fn what_the_kernel_refuses_is_counted() {
     assert_eq!(worker.drops(REFUSED), 3);
     assert!(queue.is_empty());
 
+    tun.close(&mut worker.cx(0));
+    worker.assert_all_chunks_are_back();
+}
+
+#[test]
+fn as_many_segments_as_a_batch_has_are_written_at_once() {
+    needs_root();
+    let pod = Netns::new();
+    let mut tun = create(&pod, Kind::Tun, "eth0");
+    pod.up("eth0", "10.9.0.1/24");
+    let mut worker = Worker::new(256);
+    let piece =
+        |worker: &mut Worker| Frame::copied(&[0x45; 500], &mut worker.pool, PortId(0)).unwrap();
+    let mut whole = piece(&mut worker);
+    (1..BATCH_SIZE).for_each(|_| whole.join(piece(&mut worker)));
+    assert_eq!(worker.tx(&mut tun, &mut VecDeque::from([whole])), 1);
     tun.close(&mut worker.cx(0));
     worker.assert_all_chunks_are_back();
 }

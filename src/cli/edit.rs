@@ -94,7 +94,7 @@ struct Port {
     /// Addresses of the device, as 10.244.1.2/24
     #[arg(long = "address", value_name = "ADDRESS")]
     addresses: Vec<String>,
-    /// Its MTU in bytes
+    /// Its MTU in bytes; when absent what uplinks and tunnels leave
     #[arg(long)]
     mtu: Option<u32>,
     /// What is routed to us where the device is, instead of everything

@@ -70,7 +70,7 @@ where
 
 fn ports(report: &report::Ports) -> String {
     let mut table = Columns::new([
-        "id", "name", "role", "kind", "device", "netns", "mtu", "core", "mac", "mode",
+        "id", "name", "role", "kind", "device", "netns", "mtu", "mtu from", "core", "mac", "mode",
     ]);
     for port in &report.ports {
         table.row([
@@ -81,6 +81,7 @@ fn ports(report: &report::Ports) -> String {
             port.device.clone(),
             or_dash(&port.netns),
             port.mtu.to_string(),
+            or_dash(&port.mtu_from),
             cores(port),
             or_dash(&port.mac),
             port.mode.clone(),
@@ -96,13 +97,14 @@ fn cores(port: &report::Port) -> String {
 }
 
 fn routes(report: &report::Routes) -> String {
-    let mut table = Columns::new(["prefix", "kind", "via", "port"]);
+    let mut table = Columns::new(["prefix", "kind", "via", "port", "mtu"]);
     for route in &report.routes {
         table.row([
             route.prefix.to_string(),
             route.kind.clone(),
             or_dash(&route.via),
             or_dash(&route.port),
+            or_dash(&route.mtu),
         ]);
         for next_hop in &route.any {
             let kind = if next_hop.is_up { "  " } else { "  down: " };
@@ -111,10 +113,11 @@ fn routes(report: &report::Routes) -> String {
                 format!("{kind}{}", next_hop.kind),
                 or_dash(&next_hop.via),
                 or_dash(&next_hop.port),
+                or_dash(&next_hop.mtu),
             ]);
         }
     }
-    table.text()
+    table.right(&["mtu"]).text()
 }
 
 fn peers(report: &report::Peers) -> String {

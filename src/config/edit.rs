@@ -195,7 +195,7 @@ mod tests {
         let sections = json!({ "port": [port()] });
         let config = read(sections.as_object().unwrap()).unwrap();
         assert_eq!(config.port[0].name.as_str(), "a1");
-        assert_eq!(config.port[0].mtu.get(), 1450);
+        assert_eq!(config.port[0].mtu, None);
     }
 
     #[test]

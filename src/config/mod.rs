@@ -26,7 +26,7 @@ mod via;
 
 pub use error::{Errors, Fault, LoadError};
 pub use place::Part;
-pub use port::{Kind, Port};
+pub use port::{IPV6_MIN_MTU, Kind, Port};
 pub use remote::{DIRECT, Fragment, Peer, Route, TunnelMode};
 pub use text::{Bounded, DeviceName, FileMode, Interface, Name, Netns, Prefix, Unicast};
 pub use via::Via;

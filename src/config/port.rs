@@ -5,6 +5,9 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The least MTU of a link that carries IPv6, RFC 8200 §5.
+pub const IPV6_MIN_MTU: u32 = 1280;
+
 /// `[[port]]`
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -27,10 +30,10 @@ pub struct Port {
     /// (`/32` or `/128`). They are routed to this port.
     #[serde(default)]
     pub addresses: Vec<Interface>,
-    /// The device's MTU in bytes. The default, 1450, leaves room for VXLAN over IPv4 on an underlay
-    /// of 1500; over IPv6 it is 1430.
-    #[serde(default = "default_mtu")]
-    pub mtu: Bounded<68, 65_535>,
+    /// The device's MTU in bytes. When absent it is what the uplinks' MTUs leave of the largest tunnel
+    /// to a peer, with IPv6 not less than 1280, and follows when these change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<Bounded<68, 65_535>>,
     /// What is routed to us where the device is. When absent everything, for the families of
     /// `addresses`, in a namespace of its own; nothing in Cableway's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,10 +77,12 @@ impl Port {
         let has = |all: &IpNet| self.addresses.iter().any(|own| all.contains(&own.ip()));
         everything.into_iter().filter(|all| self.netns.is_some() && has(all)).collect()
     }
-}
 
-fn default_mtu() -> Bounded<68, 65_535> {
-    Bounded::of::<1450>()
+    /// Whether the device carries IPv6, so that its MTU must not be less than [`IPV6_MIN_MTU`].
+    pub fn has_ipv6(&self) -> bool {
+        let has_route = || self.effective_routes().iter().any(|net| net.addr().is_ipv6());
+        self.addresses.iter().any(|own| own.ip().is_ipv6()) || has_route()
+    }
 }
 
 pub(super) fn yes() -> bool {

@@ -6,7 +6,7 @@
 
 use super::place::{Author, Path, Place, at};
 use super::shape::either;
-use super::{Config, DIRECT, Kind, Name, Peer, Port, TunnelMode, Via};
+use super::{Bounded, Config, DIRECT, IPV6_MIN_MTU, Kind, Name, Peer, Port, TunnelMode, Via};
 use encap::wire::Mac;
 use encap::{Steer, Tunnel};
 use ipnet::IpNet;
@@ -15,9 +15,6 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 use std::hash::Hash;
 use std::net::IpAddr;
-
-/// The least MTU of a link that carries IPv6, RFC 8200 §5.
-const IPV6_MIN_MTU: u32 = 1280;
 
 /// Reports what does not hold together.
 pub(super) fn check(author: &mut impl Author, config: &Config) {
@@ -217,12 +214,13 @@ impl<'c, A: Author> Sense<'_, 'c, A> {
             );
             self.fault(path.clone(), message);
         }
-        let v6 = port.addresses.iter().position(|address| address.ip().is_ipv6());
-        if v6.is_some() && port.mtu.get() < IPV6_MIN_MTU {
+        let too_small = port.mtu.map(Bounded::get).filter(|mtu| *mtu < IPV6_MIN_MTU);
+        if let Some(mtu) = too_small.filter(|_| port.has_ipv6()) {
+            let is_own = port.addresses.iter().any(|address| address.ip().is_ipv6());
+            let what = if is_own { "address" } else { "route" };
             let message = format!(
-                "port `{name}` has an IPv6 address and an MTU of {}; expected {IPV6_MIN_MTU} or \
-                 more (RFC 8200)",
-                port.mtu.get()
+                "port `{name}` has an IPv6 {what} and an MTU of {mtu}; expected {IPV6_MIN_MTU} or \
+                 more (RFC 8200)"
             );
             self.fault(path.clone().key("mtu"), message);
         }

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -46,6 +46,12 @@ impl FromStr for Name {
         Err(TextError(format!(
             "{found}; expected 1 to 253 letters, digits and `.`, `_`, `-`, `:`, `/`, `@`"
         )))
+    }
+}
+
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -2,22 +2,23 @@
 //!
 //! What can fail is done first: ways are asked for, new devices opened, devices that stay set up
 //! otherwise. If that fails it is undone, and nobody but the log has noticed. Then the tables are
-//! published and old ports closed, neither of which can be refused.
+//! published, MTUs that follow from them set, and old ports closed, none of which can be refused.
 //! What has not changed is not touched: it keeps its device, its descriptor and its slot.
 
-use super::build::{self, DeviceFacts, OpenPort, Way};
+use super::build::{self, DeviceFacts, Limit, OpenPort, Way};
 use super::daemon::DaemonError;
 use super::desired::plan::{Adjustment, Plan};
 use super::desired::{Desired, Refused};
 use super::devices::{self, Opened};
-use super::node::{self, Node};
+use super::mtus;
+use super::node::Node;
 use super::numbers;
 use super::reserve;
 use super::routes::Hops;
 use super::state::PortFacts;
 use super::underlay::Complaints;
 use super::undo::Undo;
-use crate::config::{self, Config, Name};
+use crate::config::{self, Config, IPV6_MIN_MTU, Name};
 use pipeline::snapshot::{PortId, Snapshot};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,7 +34,14 @@ const POLL: Duration = Duration::from_millis(10);
 #[derive(Default)]
 struct Done<'p> {
     opened: Vec<NewPort>,
-    adjusted: Vec<&'p Adjustment>,
+    changed: Vec<Changed<'p>>,
+}
+
+/// What has become of a device that stays.
+enum Changed<'p> {
+    Adjusted(&'p Adjustment),
+    /// It was given another MTU, and had this one.
+    Resized(config::Port, u32),
 }
 
 /// A port that is open, and with the workers.
@@ -104,9 +112,10 @@ impl Node {
         let is_new = |peer: &Name| plan.peers.contains(peer);
         let (ways, complaints) =
             self.underlay.ways_after(&self.config, config, &self.facts.ways, is_new).await?;
+        let limit = Limit::find(config, &self.facts.uplinks, &ways);
         for port in &plan.opened {
             let mut undo = Undo::default();
-            match self.open(config, port, &mut undo).await {
+            match self.open(config, port, &limit, &mut undo).await {
                 Ok((id, device, about)) => {
                     let name = port.name.clone();
                     done.opened.push(NewPort { name, id, device, about, undo });
@@ -117,11 +126,36 @@ impl Node {
                 }
             }
         }
+        // A device has IPv6 addresses as long as it is wide enough.
+        self.resize_some(config, (plan, &limit), done, u32::gt).await?;
         for adjustment in &plan.adjusted {
-            done.adjusted.push(adjustment);
+            done.changed.push(Changed::Adjusted(adjustment));
             devices::adjust(&adjustment.port, &adjustment.from, &adjustment.to).await?;
         }
+        self.resize_some(config, (plan, &limit), done, u32::lt).await?;
         Ok(Ways { ways, complaints })
+    }
+
+    /// Gives devices that stay the MTUs that the config names or that IPv6 needs, where these are greater,
+    /// or less, than what they have. What only follows from the tables comes after them.
+    async fn resize_some(
+        &mut self,
+        config: &Config,
+        (plan, limit): (&Plan, &Limit),
+        done: &mut Done<'_>,
+        is_due: fn(&u32, &u32) -> bool,
+    ) -> Result<(), DaemonError> {
+        for port in &config.port {
+            let Some(was) = self.mtus.get(&port.name).copied() else { continue };
+            let mtu = limit.of(port);
+            let is_asked_for = port.mtu.is_some() || (port.has_ipv6() && was < IPV6_MIN_MTU);
+            let stays = || plan.opened.iter().all(|new| new.name != port.name);
+            if is_asked_for && is_due(&mtu, &was) && stays() {
+                done.changed.push(Changed::Resized(port.clone(), was));
+                self.resize(port, mtu).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Opens a port and gives it to the workers, who drop what comes by it as long as the tables
@@ -130,9 +164,10 @@ impl Node {
         &mut self,
         config: &Config,
         port: &config::Port,
+        limit: &Limit,
         undo: &mut Undo,
     ) -> Result<(PortId, DeviceFacts, PortFacts), DaemonError> {
-        let opened = devices::open_port(config, port, &self.umem, undo).await?;
+        let opened = devices::open_port(config, port, limit.of(port), &self.umem, undo).await?;
         let Opened { queues, facts, about } = opened;
         let number = self.numbers.ports.take(Instant::now());
         let id = build::port_id(number);
@@ -146,8 +181,14 @@ impl Node {
 
     /// Puts back what was done, the newest first.
     async fn undo(&mut self, done: Done<'_>) {
-        for Adjustment { port, from, to } in done.adjusted.into_iter().rev() {
-            if let Err(error) = devices::adjust(port, to, from).await {
+        for changed in done.changed.into_iter().rev() {
+            let result = match changed {
+                Changed::Adjusted(Adjustment { port, from, to }) => {
+                    devices::adjust(port, to, from).await
+                }
+                Changed::Resized(port, was) => self.resize(&port, was).await.map(drop),
+            };
+            if let Err(error) = result {
                 tracing::warn!("putting it back as it was: {error}");
             }
         }
@@ -172,6 +213,7 @@ impl Node {
         undo: &mut Undo,
     ) {
         let now = Instant::now();
+        self.mtus.retain(|name, _| !plan.closed.contains(name));
         let closing = plan.closed.iter().filter_map(|name| self.facts.ports.remove(name));
         let closing: Vec<_> = closing.map(|port| port.id).collect();
         let mut ports = Vec::new();
@@ -188,10 +230,10 @@ impl Node {
         let snapshot =
             build::build(&self.config, &self.facts, &before, &mut self.numbers.neighbours);
         self.tell_of_ports(ports, &new);
-        if !(plan.opened.is_empty() && plan.peers.is_empty()) {
-            node::warn_of_mtus(&snapshot);
-        }
         self.publish(snapshot, new, plan).await;
+        if self.fit_devices().await || !(plan.opened.is_empty() && plan.peers.is_empty()) {
+            mtus::warn(&self.state.snapshot.load(), &self.config);
+        }
         self.close(closing, undo).await;
         if !plan.peers.is_empty() || plan.has_other_tunnels {
             let greeted = self.greet_peers(undo).await;

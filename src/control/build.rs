@@ -4,11 +4,16 @@
 //! Uplinks are the first ports, in the config's order; the other ports, the peers and the neighbours
 //! have the slots that they got when they came.
 
+mod mtu;
+
+pub use mtu::Limit;
+
 use super::netlink::LinkFacts;
 use super::numbers::Numbers;
 use super::underlay::PathMtus;
 use crate::config::{self, Config, Fragment, Name, TunnelMode};
 use crate::io::Port;
+use crate::io::af_xdp::AfXdp;
 use encap::wire::Mac;
 use encap::{Ends, Tunnel};
 use hashbrown::HashMap;
@@ -50,19 +55,23 @@ pub struct UplinkFacts {
     pub device: DeviceFacts,
     /// Its MAC.
     pub mac: Mac,
-    /// Its MTU, in bytes.
+    /// Its MTU, in bytes; not more than `most`.
     pub mtu: usize,
+    /// The longest packet that our sockets take.
+    pub most: usize,
 }
 
 impl UplinkFacts {
     /// Of an open port and the link that it is on.
-    pub fn new(port: &dyn Port, link: &LinkFacts) -> UplinkFacts {
+    pub fn new(port: &AfXdp, link: &LinkFacts) -> UplinkFacts {
+        let most = port.longest_packet();
         // Only a virtual wire carries what a card would have finished, and what is built on one.
         let partial_sums = link.kind.is_some();
         UplinkFacts {
             device: DeviceFacts { link: port.link(), caps: port.caps(), partial_sums },
             mac: link.mac.unwrap_or_default(),
-            mtu: link.mtu as usize,
+            mtu: most.min(link.mtu as usize),
+            most,
         }
     }
 }
@@ -265,6 +274,7 @@ fn ports(config: &Config, facts: &Facts, neighbours: &mut Neighbours<'_>) -> Slo
         all.insert(id.index(), reassembled());
     }
     let gateways = gateways(config);
+    let limit = Limit::find(config, &facts.uplinks, &facts.ways);
     for port in &config.port {
         let OpenPort { id, device } = facts.ports[&port.name];
         let stations = port.addresses.iter().filter(|_| device.link == Link::Ethernet);
@@ -274,7 +284,7 @@ fn ports(config: &Config, facts: &Facts, neighbours: &mut Neighbours<'_>) -> Slo
             role: Role::Pod,
             link: device.link,
             mac: config.gateway_mac(),
-            mtu: port.mtu.get() as usize,
+            mtu: limit.of(port) as usize,
             caps: device.caps,
             partial_sums: device.partial_sums,
             check_source: port.check_source,

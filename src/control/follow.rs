@@ -7,6 +7,7 @@
 use super::build::{self, UplinkFacts};
 use super::daemon::DaemonError;
 use super::devices;
+use super::mtus;
 use super::netlink::{Changes, LinkFacts};
 use super::node::Node;
 use super::orders::Orders;
@@ -102,6 +103,9 @@ impl Node {
         if ways != self.facts.ways || before != self.facts.uplinks {
             self.facts.ways = ways;
             self.publish_facts(config);
+            if self.fit_devices().await {
+                mtus::warn(&self.state.snapshot.load(), config);
+            }
         }
         self.be_reachable(config, is_new).await
     }
@@ -234,6 +238,6 @@ impl UplinkFacts {
     /// Takes over what has changed about the link.
     fn follow(&mut self, link: &LinkFacts) {
         self.mac = link.mac.unwrap_or(self.mac);
-        self.mtu = link.mtu as usize;
+        self.mtu = self.most.min(link.mtu as usize);
     }
 }

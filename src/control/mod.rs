@@ -30,6 +30,7 @@ pub mod handover;
 pub mod journal;
 pub mod left;
 pub mod management;
+pub mod mtus;
 pub mod netlink;
 pub mod node;
 pub mod numbers;

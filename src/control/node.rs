@@ -1,11 +1,12 @@
 //! A node at work: what is made at its start, and followed while it runs.
 
-use super::build::{self, Facts, OpenPort, UplinkFacts};
+use super::build::{self, Facts, Limit, OpenPort, UplinkFacts};
 use super::daemon::DaemonError;
 use super::desired::Desired;
 use super::devices;
 use super::groups;
 use super::journal::Journal;
+use super::mtus;
 use super::netlink::{Events, Netlink};
 use super::numbers::Numbers;
 use super::outside;
@@ -15,14 +16,14 @@ use super::state::{PortFacts, State};
 use super::underlay::{Ear, Underlay};
 use super::undo::Undo;
 use super::workers::Workers;
-use crate::config::{Config, Via};
+use crate::config::{Config, Name, Via};
 use crate::io::Port;
 use crate::io::af_xdp::{Device, Matches, Umem};
 use arc_swap::ArcSwap;
 use pipeline::frame::Memory;
-use pipeline::snapshot::{PortId, Role, Snapshot};
+use pipeline::snapshot::{PortId, Snapshot};
 use pipeline::tables::Slots;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -46,6 +47,8 @@ pub struct Node {
     pub(super) umem: Arc<Umem>,
     pub(super) facts: Facts,
     pub(super) numbers: AllNumbers,
+    /// What the devices of ports were given.
+    pub(super) mtus: HashMap<Name, u32>,
     pub(super) routes: RouteTables,
     /// The uplinks' devices; `None` of one that is gone.
     pub(super) uplinks: Vec<Option<Arc<Device>>>,
@@ -77,6 +80,7 @@ struct Ports {
     ports: Vec<(PortId, Vec<Box<dyn Port>>)>,
     about: Vec<PortFacts>,
     uplinks: Vec<Option<Arc<Device>>>,
+    mtus: HashMap<Name, u32>,
     facts: Facts,
 }
 
@@ -110,7 +114,8 @@ impl Node {
         let umem = Umem::new(memory);
         let mut ports = Ports::default();
         ports.open_uplinks(config, &underlay, &umem)?;
-        ports.open_ports(&mut desired, &umem, undo).await?;
+        let limit = Limit::find(config, &ports.facts.uplinks, &ways);
+        ports.open_ports(&mut desired, &limit, &umem, undo).await?;
         ports.add_reassembled(&reserved);
         let config = &Arc::new(desired.config());
         outside::open(config, undo).await?;
@@ -134,11 +139,11 @@ impl Node {
         let mut routes = RouteTables::default();
         routes.change(Hops::new(&desired, &snapshot).all().map(|(net, hop)| (net, Some(hop))));
         routes.publish(&mut snapshot);
-        warn_of_mtus(&snapshot);
+        mtus::warn(&snapshot, config);
         let unresolved = resolve(&mut underlay, &snapshot, undo).await?;
         let desired = Arc::new(desired);
         let about = ports.about.into();
-        let state = work(&desired, memory, snapshot, ports.ports, about, undo)?;
+        let state = work(&desired, memory, (snapshot, limit), ports.ports, about, undo)?;
         let mut node = Node {
             desired,
             config: config.clone(),
@@ -148,6 +153,7 @@ impl Node {
             umem,
             facts,
             numbers,
+            mtus: ports.mtus,
             routes,
             uplinks: ports.uplinks,
             own,
@@ -202,13 +208,15 @@ impl Ports {
     async fn open_ports(
         &mut self,
         desired: &mut Desired,
+        limit: &Limit,
         umem: &Arc<Umem>,
         undo: &mut Undo,
     ) -> Result<(), DaemonError> {
         let config = desired.config();
         for port in &config.port {
             let mut steps = Undo::default();
-            let opened = devices::open_port(&config, port, umem, &mut steps).await;
+            let mtu = limit.of(port);
+            let opened = devices::open_port(&config, port, mtu, umem, &mut steps).await;
             let id = build::port_id(self.ports.len());
             let opened = match opened {
                 Ok(opened) => opened,
@@ -223,6 +231,7 @@ impl Ports {
                 }
             };
             undo.port(id, steps);
+            self.mtus.insert(port.name.clone(), mtu);
             self.facts.ports.insert(port.name.clone(), OpenPort { id, device: opened.facts });
             self.add(opened.queues, opened.about);
         }
@@ -265,29 +274,6 @@ fn leave_out(desired: &mut Desired, what: Via, why: &dyn std::error::Error) {
     );
 }
 
-/// A pod whose packets don't fit the underlay costs time, and has trouble where ICMP is not let through.
-pub(super) fn warn_of_mtus(snapshot: &Snapshot) {
-    let pods = snapshot.ports.iter().filter(|port| port.role == Role::Pod);
-    let Some(widest) = pods.max_by_key(|port| port.mtu) else { return };
-    for peer in snapshot.peers.iter() {
-        let uplink = &snapshot.ports[peer.uplink.index()];
-        if widest.mtu > peer.mtu && !peer.fragment_outer {
-            tracing::warn!(
-                "port {}: an MTU of {} and the {} bytes of the tunnel to peer {} don't fit the {} \
-                 of uplink {}; packets of more than {} bytes are fragmented, or refused and their \
-                 senders told: lower the port's `mtu`",
-                widest.name,
-                widest.mtu,
-                peer.overhead(),
-                peer.name,
-                uplink.mtu,
-                uplink.name,
-                peer.mtu
-            );
-        }
-    }
-}
-
 /// Gives the next hops a moment to answer. Those that don't are asked again while running; how many
 /// these are.
 async fn resolve(
@@ -313,7 +299,7 @@ async fn resolve(
 fn work(
     desired: &Arc<Desired>,
     memory: &'static Memory,
-    snapshot: Snapshot,
+    (snapshot, limit): (Snapshot, Limit),
     ports: Vec<(PortId, Vec<Box<dyn Port>>)>,
     about: Slots<PortFacts>,
     undo: &mut Undo,
@@ -331,6 +317,7 @@ fn work(
         snapshot,
         desired: ArcSwap::new(desired.clone()),
         ports: ArcSwap::from_pointee(about),
+        limit: ArcSwap::from_pointee(limit),
         workers,
         memory,
         epoch,

@@ -102,6 +102,9 @@ pub struct Port {
     pub mac: Option<String>,
     /// Largest IP packet that it sends.
     pub mtu: usize,
+    /// Why that is so many, for people; absent of an uplink, whose device says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu_from: Option<String>,
     /// Addresses of its stations; of an uplink ours.
     pub addresses: Vec<IpAddr>,
     /// The core whose worker serves it; the first queue if there are several.
@@ -175,6 +178,9 @@ pub struct Route {
     /// The port that it leaves by, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<String>,
+    /// Largest packet that passes so, where it leaves by a port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<usize>,
     /// Of kind `any` the next hops, which share the flows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub any: Vec<NextHop>,
@@ -192,6 +198,9 @@ pub struct NextHop {
     /// The port that it leaves by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<String>,
+    /// Largest packet that passes so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<usize>,
     /// Whether it takes packets now.
     pub is_up: bool,
 }

@@ -1,9 +1,10 @@
 //! What the control side keeps while the daemon runs, and what it tells of it.
 
+use super::build::{self, Limit};
 use super::desired::Desired;
+use super::report;
 use super::routes::Hops;
 use super::workers::{QueueFacts, Workers};
-use super::{build, report};
 use crate::config::DIRECT;
 use crate::io::KernelDrop;
 use arc_swap::ArcSwap;
@@ -28,6 +29,8 @@ pub struct State {
     pub desired: ArcSwap<Desired>,
     /// What the snapshot doesn't say of a port, by its number.
     pub ports: ArcSwap<Slots<PortFacts>>,
+    /// Where MTUs come from that the config does not say.
+    pub limit: ArcSwap<Limit>,
     /// The workers and the queues that they own.
     pub workers: Arc<Workers>,
     /// The frames' memory.
@@ -66,11 +69,15 @@ impl State {
     pub fn ports(&self) -> report::Ports {
         let snapshot = self.snapshot.load();
         let (queues, facts) = (self.workers.queues(), self.ports.load());
+        let (limit, desired) = (self.limit.load(), self.desired.load());
         let ports = snapshot.ports.entries().filter_map(|(i, info)| {
             let id = PortId(u16::try_from(i).ok()?);
             let queues = queues.iter().filter(|queue| queue.port == id);
             let queues = queues.map(|queue| self.queue(queue)).collect();
-            Some(port(id, info, facts.get(i)?, queues))
+            let mut port = port(id, info, facts.get(i)?, queues);
+            let config = desired.ports().get(info.name.as_str());
+            port.mtu_from = config.filter(|_| info.role == Role::Pod).map(|c| limit.why(&c.value));
+            Some(port)
         });
         report::Ports { ports: ports.collect() }
     }
@@ -285,6 +292,7 @@ fn port(
         netns: facts.netns.clone(),
         mac: (info.link == Link::Ethernet).then(|| info.mac.to_string()),
         mtu: info.mtu,
+        mtu_from: None,
         addresses: facts.addresses.clone(),
         core: queues.first().map_or(0, |queue| queue.core),
         mode: facts.mode.clone(),
@@ -310,15 +318,17 @@ fn route(snapshot: &Snapshot, prefix: IpNet, hop: Hop) -> report::Route {
         Hop::Group(_) => ("any", None),
     };
     let port = snapshot.egress(NextHop::new(hop)).map(|id| port_name(snapshot, id));
+    let mtu = snapshot.mtu(NextHop::new(hop));
     let members = match hop {
         Hop::Group(i) => snapshot.groups[i].members(),
         _ => &[],
     };
     let any = members.iter().map(|member| {
-        let report::Route { kind, via, port, .. } = route(snapshot, prefix, member.next_hop.hop());
-        report::NextHop { kind, via, port, is_up: member.is_up }
+        let report::Route { kind, via, port, mtu, .. } =
+            route(snapshot, prefix, member.next_hop.hop());
+        report::NextHop { kind, via, port, mtu, is_up: member.is_up }
     });
-    report::Route { prefix, kind: kind.to_owned(), via, port, any: any.collect() }
+    report::Route { prefix, kind: kind.to_owned(), via, port, mtu, any: any.collect() }
 }
 
 fn port_name(snapshot: &Snapshot, id: PortId) -> String {

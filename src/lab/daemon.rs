@@ -216,7 +216,7 @@ fn write_pod(
     let addresses: Vec<_> = addresses.map(|(a, net)| format!("{a}/{}", net.prefix_len())).collect();
     writeln!(out, "\n[[port]]\nname = {:?}\nkind = {:?}", pod.name, topology.io.name())?;
     writeln!(out, "netns = {:?}\ndevice = \"eth0\"", pod.netns)?;
-    writeln!(out, "addresses = {addresses:?}\nmtu = {}", topology.pod_mtu())
+    writeln!(out, "addresses = {addresses:?}")
 }
 
 /// The node's own way to all pods.
@@ -225,7 +225,7 @@ fn write_host(out: &mut String, topology: &Topology, node: &Node) -> std::fmt::R
     let routes = topology.nodes.iter().flat_map(|n| n.subnets.iter());
     let routes: Vec<_> = routes.map(|net| net.to_string()).collect();
     writeln!(out, "\n[[port]]\nname = \"host\"\nkind = \"tun\"\ndevice = \"cableway0\"")?;
-    writeln!(out, "addresses = {addresses:?}\nroutes = {routes:?}\nmtu = {}", topology.pod_mtu())
+    writeln!(out, "addresses = {addresses:?}\nroutes = {routes:?}")
 }
 
 fn write_peer(out: &mut String, topology: &Topology, other: &Node) -> std::fmt::Result {

@@ -6,6 +6,9 @@ use serde_json::Value;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// Seconds that any run takes at most.
+const AT_MOST: &str = "60";
+
 /// A run. The receiver tells of every 100 ms.
 pub(crate) struct Iperf {
     receiver: Child,
@@ -33,8 +36,7 @@ impl Iperf {
         words: &str,
     ) -> Iperf {
         let all = format!("--json --interval 0.1 --port {port}");
-        let receiver = iperf3(to, &format!("--server --one-off {all}"));
-        wait_for("iperf3 to listen", || !to.exec(&format!("ss -Hltn sport = :{port}")).is_empty());
+        let receiver = serve(to, &all, port);
         let seconds = time.as_secs();
         let words = format!("--client {address} --time {seconds} {words} {all}");
         Iperf { receiver, sender: iperf3(from, &words), end: Instant::now() + time }
@@ -64,6 +66,39 @@ impl Iperf {
     }
 }
 
+/// What arrived of one direction.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) bytes: u64,
+    /// Datagrams that were sent, and did not arrive; 0 of TCP.
+    pub(crate) datagrams: u64,
+    pub(crate) lost: u64,
+}
+
+/// Sends from a pod to the address of another one, and then back, as `words` for the sender say.
+pub(crate) fn exchange((from, to): (&Space, &Space), address: &str, words: &str) -> [Received; 2] {
+    const PORT: u16 = 5203;
+    ["", "--reverse"].map(|direction| {
+        let server = serve(to, &format!("--json --port {PORT}"), PORT);
+        let words = format!("--client {address} --port {PORT} --json {direction} {words}");
+        let received = &report(iperf3(from, &words))["end"]["sum_received"];
+        report(server);
+        let number = |key: &str| received[key].as_u64().unwrap_or_default();
+        Received {
+            bytes: number("bytes"),
+            datagrams: number("packets"),
+            lost: number("lost_packets"),
+        }
+    })
+}
+
+/// A server for one run, that listens.
+fn serve(space: &Space, words: &str, port: u16) -> Child {
+    let server = iperf3(space, &format!("--server --one-off {words}"));
+    wait_for("iperf3 to listen", || !space.exec(&format!("ss -Hltn sport = :{port}")).is_empty());
+    server
+}
+
 /// Datagrams that the kernel threw away in a namespace since nobody had read those before them.
 pub(crate) fn unread(space: &Space) -> u64 {
     let text = space.exec("cat /proc/net/snmp");
@@ -75,8 +110,10 @@ pub(crate) fn unread(space: &Space) -> u64 {
 }
 
 fn iperf3(space: &Space, words: &str) -> Child {
-    let mut command = Command::new("ip");
-    command.args(["netns", "exec", &space.name, "iperf3"]).args(words.split_whitespace());
+    let mut command = Command::new("timeout");
+    // It may wait for ever for a datagram that is lost.
+    command.args([AT_MOST, "ip", "netns", "exec", &space.name, "iperf3"]);
+    command.args(words.split_whitespace());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("iperf3 is installed")
 }
 

@@ -150,9 +150,10 @@ fn send(
 ) {
     while !done.load(Ordering::Relaxed) {
         let now = u64::try_from(epoch.elapsed().as_nanos()).expect("it is not that long ago");
+        // Before it can be back.
+        seen.lock().expect("no thread panics").sent += 1;
         // An ICMP error for an earlier one is no matter.
         let _ = sender.send(&now.to_be_bytes());
-        seen.lock().expect("no thread panics").sent += 1;
         std::thread::sleep(interval);
     }
 }

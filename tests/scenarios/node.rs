@@ -188,7 +188,7 @@ fn facts(config: &Config) -> Facts {
         Kind::Tap => DeviceFacts { link: Link::Ethernet, caps: everything, partial_sums: false },
         Kind::AfXdp => af_xdp(true),
     };
-    let uplink = UplinkFacts { device: af_xdp(false), mac: UPLINK_MAC, mtu: 1500 };
+    let uplink = UplinkFacts { device: af_xdp(false), mac: UPLINK_MAC, mtu: 1500, most: 1500 };
     let way = |peer: IpAddr| Way {
         uplink: 0,
         local: if peer.is_ipv4() { "192.168.77.1" } else { "fd77::1" }.parse().unwrap(),

@@ -211,7 +211,12 @@ fn facts(which: Which, config: &Config) -> Facts {
     };
     Facts {
         reassembled: None,
-        uplinks: vec![UplinkFacts { device: WIRE, mac: which.uplink_mac(), mtu: UNDERLAY_MTU }],
+        uplinks: vec![UplinkFacts {
+            device: WIRE,
+            mac: which.uplink_mac(),
+            mtu: UNDERLAY_MTU,
+            most: UNDERLAY_MTU,
+        }],
         ports: config.port.iter().zip((1..).zip(&PODS)).map(open).collect(),
         peers: config.peer.iter().map(|peer| (peer.name.clone(), 0)).collect(),
         ways: vec![Way { uplink: 0, local: which.underlay(), next_hop: which.other().underlay() }],

@@ -74,6 +74,10 @@ fn device(link: Link) -> DeviceFacts {
     DeviceFacts { link, caps: Caps::default(), partial_sums: false }
 }
 
+fn uplink(mtu: usize) -> UplinkFacts {
+    UplinkFacts { device: device(Link::Ethernet), mac: UPLINK, mtu, most: 9000 }
+}
+
 fn facts() -> Facts {
     let way = |next_hop: &str| Way {
         uplink: 0,
@@ -85,7 +89,7 @@ fn facts() -> Facts {
     };
     Facts {
         reassembled: None,
-        uplinks: vec![UplinkFacts { device: device(Link::Ethernet), mac: UPLINK, mtu: 1500 }],
+        uplinks: vec![uplink(1500)],
         ports: [open("a1", 1, Link::Ip), open("a2", 2, Link::Ethernet)].into(),
         peers: [("b".parse().unwrap(), 0), ("c".parse().unwrap(), 1)].into(),
         ways: vec![way("192.168.77.2"), way("192.168.77.254")],
@@ -137,6 +141,61 @@ fn a_way_carries_what_the_tunnel_leaves() {
     let mut narrow = facts();
     narrow.uplinks[0].mtu = 40;
     assert_eq!(build_from(config(), &narrow, None).snapshot.peers[0].mtu, 0);
+}
+
+/// The MTU of the port `a1`, which has IPv6 addresses, and why.
+fn followed(edit: impl FnOnce(&mut Config, &mut Facts)) -> (u32, String) {
+    let (mut config, mut facts) = (config(), facts());
+    edit(&mut config, &mut facts);
+    let limit = Limit::find(&config, &facts.uplinks, &facts.ways);
+    (limit.of(&config.port[0]), limit.why(&config.port[0]))
+}
+
+#[test]
+fn a_ports_mtu_is_what_every_way_carries() {
+    let found = followed(|_, _| {});
+    assert_eq!(found, (1450, "uplink eth0 1500 - 50 of vxlan to peer b".into()));
+    // The longer way by the narrower uplink, and a tunnel that may yet be needed.
+    let found = followed(|config, facts| {
+        config.uplink.push(config::Uplink { device: "eth1".parse().unwrap(), ..config.uplink[0] });
+        facts.uplinks.push(uplink(1470));
+        facts.ways[1].uplink = 1;
+        config.peer[1].mode = TunnelMode::CrossSubnet;
+        facts.ways[1].next_hop = config.peer[1].address.ip();
+    });
+    assert_eq!(found, (1420, "uplink eth1 1470 - 50 of vxlan to peer c".into()));
+    let found = followed(|config, _| {
+        config.peer.iter_mut().for_each(|peer| peer.mode = TunnelMode::Never);
+    });
+    assert_eq!(found, (1500, "uplink eth0 1500".into()));
+    // What a router said is for the pods that send there.
+    let found = followed(|config, facts| {
+        facts.paths.learn(config.peer[0].address.ip(), 1400, Instant::now());
+    });
+    assert_eq!(found.0, 1450);
+}
+
+#[test]
+fn a_ports_mtu_has_its_bounds() {
+    let found = followed(|config, _| config.port[0].mtu = Some(config::Bounded::of::<1400>()));
+    assert_eq!(found, (1400, "configured".into()));
+    let no_peers = |config: &mut Config, facts: &mut Facts| {
+        (config.peer, facts.ways) = (Vec::new(), Vec::new());
+    };
+    assert_eq!(followed(no_peers), (1500, "uplink eth0 1500".into()));
+    let found = followed(|config, facts| {
+        no_peers(config, facts);
+        (config.uplink, facts.uplinks) = (Vec::new(), Vec::new());
+    });
+    assert_eq!(found, (1500, "no uplink".into()));
+    let narrow = |_: &mut Config, facts: &mut Facts| facts.uplinks[0].mtu = 1300;
+    let why = "IPv6 needs it; left is uplink eth0 1300 - 50 of vxlan to peer b";
+    assert_eq!(followed(narrow), (1280, why.into()));
+    let found = followed(|config, facts| {
+        narrow(config, facts);
+        config.port[0].addresses.truncate(1);
+    });
+    assert_eq!(found.0, 1250);
 }
 
 #[test]

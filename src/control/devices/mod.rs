@@ -100,18 +100,19 @@ pub enum DeviceError {
     },
 }
 
-/// Makes a port's device, gives it its addresses and routes, and opens our end of it.
+/// Makes a port's device, of this MTU, gives it its addresses and routes, and opens our end of it.
 ///
 /// # Errors
 /// When any of that fails; `undo` then knows what had been made.
 pub async fn open_port(
     config: &Config,
     port: &config::Port,
+    mtu: u32,
     umem: &Arc<Umem>,
     undo: &mut Undo,
 ) -> Result<Opened, PortError> {
     let name = port.name.to_string();
-    open(config, port, umem, undo).await.map_err(|what| PortError { port: name, what })
+    open(config, port, mtu, umem, undo).await.map_err(|what| PortError { port: name, what })
 }
 
 /// Sets the device of an open port up otherwise, while it is in use.
@@ -121,6 +122,15 @@ pub async fn open_port(
 pub async fn adjust(port: &config::Port, from: &Settings, to: &Settings) -> Result<(), PortError> {
     let name = port.name.to_string();
     settings::adjust(port, from, to).await.map_err(|what| PortError { port: name, what })
+}
+
+/// Gives the device of an open port another MTU, while it is in use.
+///
+/// # Errors
+/// When the kernel refuses.
+pub async fn set_mtu(port: &config::Port, from: u32, to: u32) -> Result<(), PortError> {
+    let name = port.name.to_string();
+    settings::set_mtu(port, from, to).await.map_err(|what| PortError { port: name, what })
 }
 
 /// Opens an uplink, all its queues, whose device is called `device` at present. Its XDP program takes
@@ -162,6 +172,7 @@ pub fn facts(port: &dyn Port, partial_sums: bool) -> DeviceFacts {
 async fn open(
     config: &Config,
     port: &config::Port,
+    mtu: u32,
     umem: &Arc<Umem>,
     undo: &mut Undo,
 ) -> Result<Opened, DeviceError> {
@@ -170,11 +181,12 @@ async fn open(
     let device = port.device.as_str();
     let (queues, ours, is_kept) = match port.kind {
         Kind::Tun | Kind::Tap => {
-            let (queues, is_kept) = open_tun(config, port, netns.clone()).await?;
+            let (queues, is_kept) = open_tun(config, port, mtu, netns.clone()).await?;
             (queues, device.to_owned(), is_kept)
         }
         Kind::AfXdp => {
-            let (queues, ours) = veth::open(config, port, netns.as_deref(), umem, undo).await?;
+            let there = netns.as_deref();
+            let (queues, ours) = veth::open(config, port, mtu, there, umem, undo).await?;
             (queues, ours, false)
         }
     };
@@ -199,13 +211,14 @@ async fn open(
 async fn open_tun(
     config: &Config,
     port: &config::Port,
+    mtu: u32,
     netns: Option<PathBuf>,
 ) -> Result<(Vec<Box<dyn Port>>, bool), DeviceError> {
     let tun = TunConfig {
         kind: if port.kind == Kind::Tap { tun::Kind::Tap } else { tun::Kind::Tun },
         name: port.device.to_string(),
         netns,
-        mtu: port.mtu.get(),
+        mtu,
         mac: None,
         queues: config.workers.cores.len(),
         tx_queue_len: TUN_QUEUE,

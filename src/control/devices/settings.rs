@@ -1,7 +1,8 @@
-//! How a port's device is set up where the pod is: MTU, addresses, routes.
+//! How a port's device is set up where the pod is: addresses and routes; and its MTU, which does not
+//! follow from the config alone.
 
-use super::DeviceError;
-use crate::config::{self, Kind};
+use super::{DeviceError, sysctl};
+use crate::config::{self, IPV6_MIN_MTU, Kind};
 use crate::control::build;
 use crate::control::netlink::{Change, Netlink, Via};
 use ipnet::IpNet;
@@ -10,7 +11,6 @@ use std::net::IpAddr;
 /// What a pod's device is to be like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    mtu: u32,
     addresses: Vec<IpNet>,
     routes: Vec<Route>,
 }
@@ -38,7 +38,6 @@ impl Settings {
             Route { prefix, via: via(port, prefix, gateways), source }
         });
         Settings {
-            mtu: port.mtu.get(),
             addresses: port.addresses.iter().map(|own| own.net()).collect(),
             routes: routes.collect(),
         }
@@ -75,10 +74,6 @@ impl Settings {
     ) -> Result<(), DeviceError> {
         let link = there.link(device).await?;
         let link = link.ok_or_else(|| DeviceError::Gone { device: device.to_owned() })?;
-        if self.mtu != to.mtu {
-            let mtu = Some(to.mtu);
-            there.change_link(device, &Change { mtu, ..Change::default() }).await?;
-        }
         for address in to.addresses.iter().filter(|address| !self.addresses.contains(address)) {
             there.add_address(link.index, *address).await?;
         }
@@ -112,11 +107,32 @@ pub(super) async fn adjust(
 ) -> Result<(), DeviceError> {
     let netns = port.netns.as_ref().map(config::Netns::path);
     let there = Netlink::connect(netns.as_deref())?;
-    if let Some(near) = port.host_end().filter(|_| from.mtu != to.mtu) {
-        let change = Change { mtu: Some(to.mtu), ..Change::default() };
+    from.change(to, port.device.as_str(), &there).await
+}
+
+/// Gives the device of a port that is open another MTU: both ends of a veth pair, so that neither sends
+/// what the other one does not take.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(super) async fn set_mtu(port: &config::Port, from: u32, to: u32) -> Result<(), DeviceError> {
+    let netns = port.netns.as_ref().map(config::Netns::path);
+    let there = Netlink::connect(netns.as_deref())?;
+    let change = Change { mtu: Some(to), ..Change::default() };
+    let near = port.host_end();
+    if let Some(near) = near.as_ref().filter(|_| to > from) {
         Netlink::connect(None)?.change_link(near.as_str(), &change).await?;
     }
-    from.change(to, port.device.as_str(), &there).await
+    there.change_link(port.device.as_str(), &change).await?;
+    if let Some(near) = near.as_ref().filter(|_| to < from) {
+        Netlink::connect(None)?.change_link(near.as_str(), &change).await?;
+    }
+    if (from..to).contains(&(IPV6_MIN_MTU - 1)) {
+        // IPv6 was not there, and begins anew.
+        sysctl::quieten(netns.as_deref(), port.device.as_str(), port.kind);
+        near.iter().for_each(|near| sysctl::silence(near.as_str()));
+    }
+    Ok(())
 }
 
 fn via(port: &config::Port, prefix: IpNet, gateways: &[IpAddr]) -> Via {

@@ -17,6 +17,11 @@ pub(super) fn quieten(netns: Option<&Path>, device: &str, kind: Kind) {
     set(netns, device, &settings);
 }
 
+/// The kernel is no party on our end of a veth pair: nothing of its own may go to the pod.
+pub(super) fn silence(device: &str) {
+    set(None, device, &[("disable_ipv6", "1")]);
+}
+
 /// Lets the kernel take from the node's own port what it would send to elsewhere: the router has
 /// judged the sources already.
 pub(super) fn trust(device: &str) {
@@ -28,7 +33,7 @@ pub(super) fn trust(device: &str) {
 
 /// Sets IPv6 settings of a device. They are niceties: where `/proc/sys` can't be written the daemon
 /// works all the same, and without IPv6 there is nothing to set.
-pub(super) fn set(netns: Option<&Path>, device: &str, settings: &[(&str, &str)]) {
+fn set(netns: Option<&Path>, device: &str, settings: &[(&str, &str)]) {
     let directory = Path::new("/proc/sys/net/ipv6/conf").join(device);
     let write = || {
         for (name, value) in settings {

@@ -29,18 +29,18 @@ const LEAVING: (u32, Duration) = (20, Duration::from_millis(50));
 pub(super) async fn open(
     config: &Config,
     port: &config::Port,
+    mtu: u32,
     netns: Option<&Path>,
     umem: &Arc<Umem>,
     undo: &mut Undo,
 ) -> Result<(Vec<Box<dyn Port>>, String), DeviceError> {
     let here = Netlink::connect(None)?;
     let near = port.host_end().expect("a port of kind af_xdp has a host end").to_string();
-    make_veth(config, port, netns, &near, &here, undo).await?;
+    make_veth(config, port, mtu, netns, &near, &here, undo).await?;
     let far = port.device.to_string();
     netns::within(netns, || device::complete_frames(&far))?
         .map_err(|source| DeviceError::Offloads { device: far.clone(), source })?;
-    // The kernel is no party on our end: nothing of its own may go to the pod.
-    sysctl::set(None, &near, &[("disable_ipv6", "1")]);
+    sysctl::silence(&near);
     here.change_link(&near, &Change { up: Some(true), ..Change::default() }).await?;
     let open = AfXdp::open(
         umem,
@@ -58,6 +58,7 @@ pub(super) async fn open(
 async fn make_veth(
     config: &Config,
     port: &config::Port,
+    mtu: u32,
     netns: Option<&Path>,
     near: &str,
     here: &Netlink,
@@ -86,7 +87,7 @@ async fn make_veth(
             near: VethEnd { name: near, mac: Some(config.gateway_mac()) },
             far: VethEnd { name: far, mac: Some(pod_mac) },
             netns: file.as_ref().map(AsFd::as_fd),
-            mtu: port.mtu.get(),
+            mtu,
             alias: &alias,
         })
         .await;

@@ -125,6 +125,7 @@ pub(in crate::control) fn state() -> State {
             facts("tun", "10.0.1.2"),
             facts("af_xdp", "10.0.1.3"),
         ])),
+        limit: ArcSwap::from_pointee(Limit::find(&config(), &[], &[])),
         workers: Workers::by_hand(vec![facts_of_worker], queues),
         memory: Memory::new(64, false).unwrap(),
         epoch: Instant::now(),

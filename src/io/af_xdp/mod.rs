@@ -121,7 +121,7 @@ impl Device {
     pub fn ports(self: &Arc<Self>, umem: &Arc<Umem>) -> Result<Vec<AfXdp>, AfXdpError> {
         let name = &self.config.device;
         let setup = |step| move |e| AfXdpError::setup(name, step, e);
-        let mtu = device::mtu(name).map_err(setup("ask for the device's MTU"))?;
+        let longest = Longest::of(self.index).map_err(setup("ask for the device's MTU"))?;
         let (mode, reason, sockets) = self.open(umem)?;
         let mut ports: Vec<_> = (0..)
             .zip(sockets)
@@ -131,7 +131,7 @@ impl Device {
                 mode,
                 reason,
                 socket: Some(socket),
-                max_len: mtu as usize + ETHERNET,
+                longest,
                 started: false,
                 busy: false,
                 statistics: None,
@@ -174,6 +174,27 @@ impl Device {
     }
 }
 
+/// The longest frame that a device sends, as far as we know: its MTU may change at any time.
+#[derive(Clone, Copy, Debug)]
+struct Longest {
+    device: u32,
+    len: usize,
+}
+
+impl Longest {
+    /// Of the device with this index.
+    fn of(device: u32) -> io::Result<Longest> {
+        let mtu = device::mtu(&device::name(device)?)?;
+        Ok(Longest { device, len: mtu as usize + ETHERNET })
+    }
+
+    /// Asks anew; of a device that is gone nothing changes.
+    #[cold]
+    fn ask(&mut self) {
+        *self = Longest::of(self.device).unwrap_or(*self);
+    }
+}
+
 /// A port over one queue of a device. What it sends on a veth comes in by the queue of the same
 /// number at the other end.
 ///
@@ -187,8 +208,8 @@ pub struct AfXdp {
     reason: Option<Errno>,
     /// Until it is closed.
     socket: Option<Socket>,
-    /// The longest frame that the device sends.
-    max_len: usize,
+    /// What the device sends.
+    longest: Longest,
     /// Whether the queue's frames come to us: not before there are chunks for them.
     started: bool,
     /// Whether anything was sent since it was settled.
@@ -207,6 +228,11 @@ impl AfXdp {
     /// The device, to change its matches while the port is at work.
     pub fn device(&self) -> &Arc<Device> {
         &self.device
+    }
+
+    /// The longest packet that can be sent and received by it, whatever the device's MTU is.
+    pub fn longest_packet(&self) -> usize {
+        self.socket.as_ref().map_or(0, Socket::longest_frame).saturating_sub(ETHERNET)
     }
 
     /// The socket, while it is open and has a device.
@@ -247,9 +273,11 @@ impl Port for AfXdp {
     }
 
     fn tx(&mut self, queue: &mut VecDeque<Frame>, cx: &mut PortCx<'_>) -> io::Result<usize> {
-        let max_len = self.max_len;
         self.busy = true;
-        Ok(self.socket()?.transmit(queue, max_len, cx))
+        let mut longest = self.longest;
+        let sent = self.socket()?.transmit(queue, &mut longest, cx);
+        self.longest = longest;
+        Ok(sent)
     }
 
     fn poll(&mut self, cx: &mut PortCx<'_>) -> io::Result<()> {
@@ -278,10 +306,8 @@ impl Port for AfXdp {
         let socket = self.socket()?;
         socket.settle_fill_level();
         socket.wake();
-        if std::mem::take(&mut self.busy)
-            && let Ok(mtu) = device::name(self.device.index).and_then(|name| device::mtu(&name))
-        {
-            self.max_len = mtu as usize + ETHERNET;
+        if std::mem::take(&mut self.busy) {
+            self.longest.ask();
         }
         self.socket().map(drop)
     }

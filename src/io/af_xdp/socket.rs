@@ -6,12 +6,13 @@
 //!           rx: <- frames                    completion: <- chunks sent
 //! ```
 
+use super::Longest;
 use super::level::FillLevel;
 use super::ring::{AddressSlot, Consumer, Descriptor, DescriptorSlot, Producer};
 use super::sys::{self, Atomics, Lent, Shared, Which};
 use super::umem::{Mode, Refused, Umem};
 use crate::io::{Pending, PortCx};
-use pipeline::frame::{Batch, CHUNK_SIZE, Frame, Pool};
+use pipeline::frame::{Batch, CHUNK_SIZE, Frame, HEADROOM, Pool};
 use pipeline::stages::port::REFUSED;
 use rustix::io::Errno;
 use rustix::net::sockopt::{
@@ -131,6 +132,12 @@ impl Socket {
         self.chains
     }
 
+    /// Bytes of the longest frame for which there are chunks enough: received ones begin behind the headroom.
+    pub(super) fn longest_frame(&self) -> usize {
+        let chunks = if self.chains { MAX_CHUNKS } else { 1 };
+        chunks * (CHUNK_SIZE - HEADROOM)
+    }
+
     /// Takes what has arrived, as far as `batch` has room, and gives the kernel empty chunks for it.
     /// Returns whether there may be more.
     #[inline]
@@ -183,12 +190,12 @@ impl Socket {
     }
 
     /// Puts frames from the front of `queue` into the ring, as far as it has room, and tells the kernel.
-    /// Returns how many there were.
+    /// Returns how many there were. A frame that is too long may be the first to tell of a wider device.
     #[inline]
     pub(super) fn transmit(
         &mut self,
         queue: &mut VecDeque<Frame>,
-        max_len: usize,
+        longest: &mut Longest,
         cx: &mut PortCx<'_>,
     ) -> usize {
         self.reclaim(cx.pool);
@@ -196,7 +203,10 @@ impl Socket {
         while let Some(frame) = queue.front() {
             let chunks = if frame.is_chained() { frame.chunks() } else { 1 };
             // The kernel would skip a descriptor that it does not like, and never give the chunk back.
-            let fits = !frame.is_empty() && frame.len() <= max_len;
+            if frame.len() > longest.len {
+                longest.ask();
+            }
+            let fits = !frame.is_empty() && frame.len() <= longest.len;
             let fits = fits && (chunks == 1 || self.chains && chunks <= MAX_CHUNKS);
             if fits && self.tx.free(chunks as u32) < chunks as u32 {
                 break;

@@ -37,8 +37,9 @@ use sys::{Read, Row};
 
 const CLONE_DEVICE: &str = "/dev/net/tun";
 
-/// Pieces of a frame that one write gathers, the header included: a super-frame's chunks and some.
-const PIECES: usize = 64;
+/// Pieces of a frame that one write gathers, the header included. Coalesced segments have most, up to 64 KiB of
+/// them from one batch: 64 of one chunk, or fewer of two of which the second has little.
+const PIECES: usize = 96;
 
 /// What kind of device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
