@@ -208,6 +208,7 @@ fn passes(two: &Two, (to, headers): (&str, usize), mtu: usize) {
     let datagrams: u64 = both.iter().map(|way| way.datagrams).sum();
     let lost: u64 = both.iter().map(|way| way.lost).sum();
     let lost = lost.saturating_sub(unread() - before);
-    let most_came = datagrams > 60 && lost * 10 <= datagrams;
+    // Those behind the last one that came are in neither number.
+    let most_came = datagrams > 30 && lost * 10 <= datagrams;
     assert!(most_came, "{lost} of {datagrams} are lost: {mtu} to {to}");
 }
