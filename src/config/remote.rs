@@ -37,7 +37,8 @@ pub struct Peer {
     /// Which packet is fragmented of those that are longer than the way to it carries.
     #[serde(default)]
     pub fragment: Fragment,
-    /// Drop what the peer sends from inner addresses that are not routed to it.
+    /// Drop what the peer sends from inner addresses that are not routed to it, but for ICMP from its
+    /// `address`.
     #[serde(default = "super::port::yes")]
     pub check_source: bool,
 }

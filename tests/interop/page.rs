@@ -35,8 +35,8 @@ const REMARKS: &str = "
 To know when Linux' end is set up:
 
 * Linux says that a packet was too big, or its time to live over, by the address that its route to our pods names as
-  `src`, or by one of the tunnel's device. From an address outside of the peer's `subnets` we do not take it, and count
-  `route.peer_source`.
+  `src`, or by one of the tunnel's device, or of its uplink. Outside of the peer's `subnets` we take ICMP from the peer's
+  `address` alone; what is from any other counts as `route.peer_source`.
 * Name the `dev` of a `vxlan` device: without, its MTU is 1500, and the outer packets are cut in two.
 * A `geneve` device with `innerprotoinherit` keeps room for an Ethernet header all the same: its MTU is 14 less than ours.
 ";

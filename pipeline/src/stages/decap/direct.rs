@@ -1,7 +1,7 @@
 //! Packets that peers send as they are: flannel's host-gw and DirectRouting, Calico's CrossSubnet.
 //!
 //! There is no header that says whose such a packet is: it is told by its addresses. Its source must be
-//! routed to a peer that may send so, its destination to a pod of ours; whatever else comes by an uplink
+//! routed to a peer that may send so, or be that peer's own, its destination routed to a pod of ours; whatever else comes by an uplink
 //! goes on as a tunnel's packet.
 
 use super::known::ends;
@@ -44,9 +44,14 @@ fn find(src: IpAddr, dst: IpAddr, snapshot: &Snapshot) -> Option<u16> {
     if !snapshot.members(snapshot.route(dst)).any(is_pod) {
         return None;
     }
-    // Of several peers that have the source any may have sent it.
-    snapshot.members(snapshot.route(src)).find_map(|hop| {
-        let Hop::Peer(index) = hop.hop() else { return None };
-        snapshot.peers.get(index)?.accepts.direct.then_some(index as u16)
-    })
+    // Of several peers that have the source any may have sent it; or it is the peer's own.
+    let behind = snapshot.members(snapshot.route(src)).filter_map(|hop| match hop.hop() {
+        Hop::Peer(index) => Some(index as u16),
+        _ => None,
+    });
+    let own = snapshot.peers_by_address.get(&src).copied();
+    let is_direct = |index: &u16| {
+        snapshot.peers.get(usize::from(*index)).is_some_and(|peer| peer.accepts.direct)
+    };
+    behind.chain(own).find(is_direct)
 }

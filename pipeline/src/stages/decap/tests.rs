@@ -5,6 +5,7 @@ use super::*;
 use crate::snapshot::{Accepts, Hop, NextHop, TunnelId, TunnelInfo};
 use crate::testing::*;
 use etherparse::PacketBuilder;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// Where things stand in a frame of [`from_peer`]: outer IP, UDP, VXLAN, inner Ethernet, inner IP.
@@ -146,6 +147,30 @@ fn inner_packets_are_judged_like_any_other() {
     for (frame, reason) in cases {
         world.expect_drop(UPLINK, &frame, reason);
     }
+    // By ICMP a peer speaks from its own address, too, but from no other node's.
+    let icmp = |src: Ipv4Addr| {
+        let mut bytes = from_peer();
+        bytes.truncate(INNER_IP);
+        let mut header = etherparse::Ipv4Header::new(36, 64, etherparse::IpNumber::ICMP, src.octets(), A1.octets());
+        let header = header.as_mut().unwrap();
+        header.header_checksum = header.calc_header_checksum();
+        header.write(&mut bytes).unwrap();
+        bytes.extend_from_slice(&[3, 4]);
+        bytes.extend_from_slice(&[0; 34]);
+        let lengths = [(IP + 2, IP), (UDP_AT + 4, UDP_AT)].map(|(at, from)| (at, bytes.len() - from));
+        for (at, len) in lengths {
+            bytes[at..at + 2].copy_from_slice(&(len as u16).to_be_bytes());
+        }
+        bytes[IP + 10..IP + 12].fill(0);
+        let sum = checksum::of(&bytes[IP..UDP_AT]);
+        bytes[IP + 10..IP + 12].copy_from_slice(&sum.to_be_bytes());
+        bytes[UDP_AT + 6..UDP_AT + 8].fill(0);
+        bytes
+    };
+    assert_eq!(world.pass(UPLINK, &icmp(NODE_B)).len(), 1);
+    world.expect_drop(UPLINK, &icmp(Ipv4Addr::new(192, 168, 77, 9)), route::PEER_SOURCE);
+    let tcp = from_peer_with(1, NODE_B.octets(), NODE_B.octets());
+    world.expect_drop(UPLINK, &tcp, route::PEER_SOURCE);
     world.check_laws();
 }
 
@@ -252,14 +277,15 @@ fn a_peers_packet_may_come_and_go_as_it_is() {
 
 #[test]
 fn what_comes_as_it_is_must_be_a_peers_for_a_pod() {
+    use crate::stages::route;
     let (b1, a1) = (B1.octets(), A1.octets());
     let mut world = direct();
     world.route([10, 77, 0, 0].into(), Some(16), NextHop::new(Hop::Peer(0)));
     let cases = [
-        // From nobody, from a pod of our own, from a peer's node itself.
+        // From nobody, from a pod of our own.
         (bare([10, 244, 9, 9], a1), UNKNOWN_PEER),
         (bare(A2.octets(), a1), UNKNOWN_PEER),
-        (bare(NODE_B.octets(), a1), NOT_LOCAL),
+        (bare(NODE_B.octets(), [10, 250, 0, 1]), NOT_LOCAL),
         // To nobody, to the gateway, to what is behind a peer.
         (bare(b1, [10, 250, 0, 1]), UNKNOWN_PEER),
         (bare(b1, GATEWAY.octets()), UNKNOWN_PEER),
@@ -268,6 +294,15 @@ fn what_comes_as_it_is_must_be_a_peers_for_a_pod() {
     for (frame, reason) in &cases {
         world.expect_drop(UPLINK, frame, *reason);
     }
+    // From the peer's node itself what it has to say about a packet.
+    world.expect_drop(UPLINK, &bare(NODE_B.octets(), a1), route::PEER_SOURCE);
+    let mut icmp = Vec::new();
+    PacketBuilder::ethernet2(B_MAC.0, MACS[0].0)
+        .ipv4(NODE_B.octets(), a1, 64)
+        .icmpv4_raw(3, 4, [0, 0, 5, 120])
+        .write(&mut icmp, &[0; 28])
+        .unwrap();
+    assert_eq!(world.pass(UPLINK, &icmp).len(), 1);
     // Of a peer that is to use a tunnel nothing passes.
     let mut world = World::default();
     world.expect_drop(UPLINK, &bare(b1, a1), UNKNOWN_PEER);

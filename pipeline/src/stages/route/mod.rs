@@ -13,7 +13,7 @@ use crate::frame::{BATCH_SIZE, Batch, Frame, Live, NO_PEER};
 use crate::snapshot::{Hop, NextHop, PortId, Snapshot};
 use crate::tables::{Key, Lpm};
 use encap::Family;
-use encap::wire::{ipv4, ipv6};
+use encap::wire::{ipv4, ipv6, protocol};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 crate::drops! { Route:
@@ -198,26 +198,43 @@ fn check(batch: &mut Batch, i: usize, back: NextHop, snapshot: &Snapshot) {
     if meta.peer != NO_PEER {
         let origin = NextHop::new(Hop::Peer(usize::from(meta.peer)));
         if back != origin {
-            check_members(batch, i, back, snapshot);
+            check_further(batch, i, back, snapshot);
         }
     } else if !is_by(back, meta.in_port, snapshot) {
-        check_members(batch, i, back, snapshot);
+        check_further(batch, i, back, snapshot);
     }
 }
 
-/// Of several next hops one must be where the packet came from.
+/// Of several next hops one must be where the packet came from. And what a peer says by ICMP, as that a packet
+/// was too long, may be from its address on the underlay, as Linux has it.
 #[inline(never)]
-fn check_members(batch: &mut Batch, i: usize, back: NextHop, snapshot: &Snapshot) {
+fn check_further(batch: &mut Batch, i: usize, back: NextHop, snapshot: &Snapshot) {
     let (peer, port) = (batch[i].meta.peer, batch[i].meta.in_port);
     let origin = NextHop::new(Hop::Peer(peer.into()));
     let mut members = snapshot.members(back);
     let (is_right, reason) = match peer {
         NO_PEER => (members.any(|member| is_by(member, port, snapshot)), SOURCE),
-        _ => (members.any(|member| member == origin), PEER_SOURCE),
+        _ => {
+            let frame = &batch[i];
+            let is_icmp = matches!(frame.meta.protocol, protocol::ICMPV4 | protocol::ICMPV6);
+            let is_own = || snapshot.peers_by_address.get(&source(frame)) == Some(&peer);
+            (members.any(|member| member == origin) || is_icmp && is_own(), PEER_SOURCE)
+        }
     };
     if !is_right {
         batch.drop(i, reason);
     }
+}
+
+fn source(frame: &Frame) -> IpAddr {
+    let packet = frame.l3();
+    let v4 = || packet.first_chunk().map(|header| ipv4::addresses(header).0.into());
+    let v6 = || packet.first_chunk().map(|header| ipv6::addresses(header).0.into());
+    let source = match frame.meta.packet.family() {
+        Some(Family::V4) => v4(),
+        _ => v6(),
+    };
+    source.unwrap_or(Ipv4Addr::UNSPECIFIED.into())
 }
 
 /// Whether a next hop is on a port, and not a peer behind it.
