@@ -11,6 +11,7 @@
 
 use crate::wire::Mac;
 use crate::wire::ethernet::ethertype;
+use std::fmt;
 use std::net::IpAddr;
 
 /// IP version of a packet.
@@ -78,6 +79,16 @@ pub enum Steer {
     Udp(u16),
     /// Packets of this IP protocol, behind IPv6 extension headers.
     Protocol(u8),
+}
+
+/// For people: `UDP port 4789`, `IP protocol 4`.
+impl fmt::Display for Steer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Steer::Udp(port) => write!(f, "UDP port {port}"),
+            Steer::Protocol(protocol) => write!(f, "IP protocol {protocol}"),
+        }
+    }
 }
 
 /// The two ends of a tunnel towards one peer.

@@ -7,8 +7,8 @@
 use super::place::{Author, Path, Place, at};
 use super::shape::either;
 use super::{Bounded, Config, DIRECT, IPV6_MIN_MTU, Kind, Name, Peer, Port, TunnelMode, Via};
+use encap::Tunnel;
 use encap::wire::Mac;
-use encap::{Steer, Tunnel};
 use ipnet::IpNet;
 use pipeline::snapshot::TunnelId;
 use std::collections::{HashMap, HashSet};
@@ -126,7 +126,7 @@ impl<'c, A: Author> Sense<'_, 'c, A> {
         for (_, tunnel, path) in tunnels {
             let (kind, earlier) = *kinds.entry(first(tunnel)).or_insert((tunnel.kind(), path));
             if kind != tunnel.kind() {
-                let (steer, place) = (describe(first(tunnel)), self.place(earlier).at());
+                let (steer, place) = (first(tunnel), self.place(earlier).at());
                 let message = format!(
                     "a tunnel of another kind has {steer}, the first {place}; expected another port"
                 );
@@ -136,7 +136,6 @@ impl<'c, A: Author> Sense<'_, 'c, A> {
         let keys = tunnels.iter();
         let keys = keys.map(|(_, t, path)| ((t.kind(), first(t), t.key()), path.clone()));
         self.unique(keys, |&(_, steer, key)| {
-            let steer = describe(steer);
             (format!("a second tunnel has {steer} and network {key}"), "another port or network")
         });
     }
@@ -459,12 +458,4 @@ pub fn no_station(port: &Port, net: IpNet) -> Option<String> {
             port.name
         )
     })
-}
-
-/// In words.
-fn describe(steer: Steer) -> String {
-    match steer {
-        Steer::Udp(port) => format!("UDP port {port}"),
-        Steer::Protocol(protocol) => format!("IP protocol {protocol}"),
-    }
 }

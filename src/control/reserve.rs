@@ -37,7 +37,7 @@ pub enum ReserveError {
         device: Option<String>,
     },
     /// The kernel said no for another reason.
-    #[error("tunnel {tunnel}: {} of {address}: {source}", what(*.by))]
+    #[error("tunnel {tunnel}: {by} of {address}: {source}")]
     Refused {
         /// The tunnel.
         tunnel: String,
@@ -57,13 +57,6 @@ fn user(device: Option<&str>, port: u16) -> String {
     match device {
         Some(device) => format!(" by the kernel's tunnel device {device}"),
         None => format!(" (`ss -ulpn sport = :{port}` tells by whom)"),
-    }
-}
-
-fn what(by: Steer) -> String {
-    match by {
-        Steer::Udp(port) => format!("UDP port {port}"),
-        Steer::Protocol(protocol) => format!("IP protocol {protocol}"),
     }
 }
 

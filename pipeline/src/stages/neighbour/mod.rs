@@ -3,6 +3,7 @@
 //! Frames for a station whose MAC is not known wait here while it is asked for: a few for each, not
 //! many for all, not for long. If the tables change meanwhile they go by the new ones.
 
+use super::parse::addresses;
 use super::{Stage, StageId, resolve};
 use crate::cx::Cx;
 use crate::frame::{Batch, Frame, Link};
@@ -10,7 +11,7 @@ use crate::latest::Latest;
 use crate::snapshot::{Hop, NextHop, PortId, PortInfo, Snapshot};
 use crate::tables::neighbours::{self, Resolution};
 use encap::Family;
-use encap::wire::{Mac, ethernet, ipv4, ipv6};
+use encap::wire::{Mac, ethernet};
 use std::sync::Arc;
 
 crate::drops! { Neighbour:
@@ -148,13 +149,7 @@ fn reroute(frame: &mut Frame, snapshot: &Snapshot) -> StageId {
 
 /// Where the tables send a packet that was parsed and forwarded before.
 fn route_of(frame: &Frame, snapshot: &Snapshot) -> NextHop {
-    let packet = frame.l3();
-    let destination = match frame.meta.packet.family() {
-        Some(Family::V4) => packet.first_chunk().map(|header| ipv4::addresses(header).1.into()),
-        Some(Family::V6) => packet.first_chunk().map(|header| ipv6::addresses(header).1.into()),
-        None => None,
-    };
-    let route = destination.map_or(NextHop::NONE, |address| snapshot.route(address));
+    let route = addresses(frame).map_or(NextHop::NONE, |(_, to)| snapshot.route(to));
     snapshot.spread(route, frame.meta.hash)
 }
 

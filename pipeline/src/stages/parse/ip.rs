@@ -5,7 +5,9 @@ use crate::drops::Reason;
 use crate::flow::{hash4, hash6};
 use crate::frame::{Frame, Packet, Partial, Pool};
 use crate::sums;
+use encap::Family;
 use encap::wire::{self, checksum, ipv4, ipv6, protocol, tcp, udp};
+use std::net::IpAddr;
 
 /// Checks the IP packet at the frame's first byte, cuts link-layer padding off behind it, and notes
 /// headers, protocol and flow hash. With `partial_sums` a TCP or UDP checksum that holds only the
@@ -144,5 +146,20 @@ fn note_partial_sum(frame: &mut Frame) {
     let Some(pseudo) = sums::pseudo(frame) else { return };
     if u16::from_be_bytes([a, b]) == checksum::fold(pseudo) {
         frame.meta.partial = Partial { start: meta.l4, offset: offset as u16 };
+    }
+}
+
+/// Source and destination of a packet that was parsed.
+pub(crate) fn addresses(frame: &Frame) -> Option<(IpAddr, IpAddr)> {
+    let packet = frame.l3();
+    match frame.meta.packet.family()? {
+        Family::V4 => {
+            let (src, dst) = ipv4::addresses(packet.first_chunk()?);
+            Some((src.into(), dst.into()))
+        }
+        Family::V6 => {
+            let (src, dst) = ipv6::addresses(packet.first_chunk()?);
+            Some((src.into(), dst.into()))
+        }
     }
 }

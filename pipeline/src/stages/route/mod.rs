@@ -7,6 +7,7 @@
 mod tests;
 
 use super::Stage;
+use super::parse::addresses;
 use crate::cx::Cx;
 use crate::drops::Reason;
 use crate::frame::{BATCH_SIZE, Batch, Frame, Live, NO_PEER};
@@ -217,24 +218,16 @@ fn check_further(batch: &mut Batch, i: usize, back: NextHop, snapshot: &Snapshot
         _ => {
             let frame = &batch[i];
             let is_icmp = matches!(frame.meta.protocol, protocol::ICMPV4 | protocol::ICMPV6);
-            let is_own = || snapshot.peers_by_address.get(&source(frame)) == Some(&peer);
+            let is_own = || {
+                let owner = |(from, _)| snapshot.peers_by_address.get(&from);
+                addresses(frame).and_then(owner) == Some(&peer)
+            };
             (members.any(|member| member == origin) || is_icmp && is_own(), PEER_SOURCE)
         }
     };
     if !is_right {
         batch.drop(i, reason);
     }
-}
-
-fn source(frame: &Frame) -> IpAddr {
-    let packet = frame.l3();
-    let v4 = || packet.first_chunk().map(|header| ipv4::addresses(header).0.into());
-    let v6 = || packet.first_chunk().map(|header| ipv6::addresses(header).0.into());
-    let source = match frame.meta.packet.family() {
-        Some(Family::V4) => v4(),
-        _ => v6(),
-    };
-    source.unwrap_or(Ipv4Addr::UNSPECIFIED.into())
 }
 
 /// Whether a next hop is on a port, and not a peer behind it.
