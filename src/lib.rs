@@ -10,4 +10,5 @@ pub mod control;
 pub mod interrupt;
 pub mod io;
 pub mod lab;
+pub mod packet;
 pub mod worker;

@@ -82,6 +82,7 @@ fn play(folder: &Path, pool: &mut Pool) -> (String, Vec<Reason>) {
     }
     out += &format!("\ncounters\n{}", node.counted());
     node.check_laws();
+    node.check_samples();
     let reasons = node.reasons();
     node.close();
     (out, reasons)

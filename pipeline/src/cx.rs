@@ -68,7 +68,7 @@ impl Cx<'_> {
     /// Ends a frame that is in no batch (any more).
     #[inline(never)]
     pub fn discard(&mut self, frame: Frame, reason: Reason) {
-        self.counters.dropped(reason);
+        self.counters.dropped(&frame, reason);
         frame.free(self.pool);
     }
 

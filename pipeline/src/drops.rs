@@ -4,6 +4,9 @@
 //! its counter and metric, its text in the command line and its row in the docs. [`all`] lists them.
 
 use crate::doing::Doing;
+use crate::frame::Frame;
+use crate::samples::{Sample, Samples};
+use crate::snapshot::PortId;
 use crate::stages::{STAGES, StageId};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -35,13 +38,25 @@ impl Reason {
         usize::from(self.0)
     }
 
+    /// The stage's place in the list.
+    #[inline]
+    pub(crate) fn stage(self) -> usize {
+        self.index() / PER_STAGE
+    }
+
+    /// The reason's place in its stage's list.
+    #[inline]
+    pub(crate) fn code(self) -> usize {
+        self.index() % PER_STAGE
+    }
+
     fn info(self) -> &'static DropInfo {
-        &STAGES[self.index() / PER_STAGE].drops[self.index() % PER_STAGE]
+        &STAGES[self.stage()].drops[self.code()]
     }
 
     /// `stage.name`.
     pub fn name(self) -> String {
-        format!("{}.{}", STAGES[self.index() / PER_STAGE].name, self.info().name)
+        format!("{}.{}", STAGES[self.stage()].name, self.info().name)
     }
 
     /// What happened, for people.
@@ -55,6 +70,11 @@ pub fn all() -> impl Iterator<Item = Reason> {
     STAGES.iter().enumerate().flat_map(|(s, stage)| {
         (0..stage.drops.len()).map(move |code| Reason((s * PER_STAGE + code) as u8))
     })
+}
+
+/// The reason that is called so: `stage.name`.
+pub fn named(name: &str) -> Option<Reason> {
+    all().find(|reason| reason.name() == name)
 }
 
 /// Declares a stage's drop reasons: `NAME = "name", "what happened";` each.
@@ -128,7 +148,10 @@ pub struct Counters {
     pub taken: Counter,
     /// What the worker is doing.
     pub doing: Doing,
+    /// The worker's clock as of its turn's start: monotonic, nanoseconds.
+    pub clock: Counter,
     drops: [Counter; 256],
+    samples: Samples,
 }
 
 impl Default for Counters {
@@ -144,16 +167,31 @@ impl Default for Counters {
             handed: Counter::default(),
             taken: Counter::default(),
             doing: Doing::default(),
+            clock: Counter::default(),
             drops: std::array::from_fn(|_| Counter::default()),
+            samples: Samples::default(),
         }
     }
 }
 
 impl Counters {
-    /// Counts a dropped frame.
-    #[inline]
-    pub fn dropped(&self, reason: Reason) {
-        self.drops[reason.index()].add(1);
+    /// Counts a frame that is dropped now, and keeps a sample of it.
+    pub fn dropped(&self, frame: &Frame, reason: Reason) {
+        let counter = &self.drops[reason.index()];
+        self.samples.keep(counter.get(), reason, frame, self.clock.get());
+        counter.add(1);
+    }
+
+    /// Counts a frame of which there is nothing, since `port` could not even receive it.
+    pub fn refused(&self, port: PortId, reason: Reason) {
+        let counter = &self.drops[reason.index()];
+        self.samples.keep_none(counter.get(), reason, port, self.clock.get());
+        counter.add(1);
+    }
+
+    /// The latest frames that were dropped for `reason`, the oldest first.
+    pub fn samples(&self, reason: Reason) -> Vec<Sample> {
+        self.samples.read(reason)
     }
 
     /// Frames dropped for `reason`.

@@ -18,6 +18,7 @@ mod latest;
 pub mod marks;
 mod pipeline;
 pub mod queues;
+pub mod samples;
 pub mod snapshot;
 pub mod stages;
 mod sums;

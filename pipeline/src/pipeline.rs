@@ -94,7 +94,7 @@ impl Pipeline {
         self.run_reinjected(turn, &mut |_| {});
         let mut queues = std::mem::take(&mut self.queues);
         for frame in queues.iter_mut().flat_map(|queue| queue.drain(..)) {
-            turn.counters.dropped(stages::port::GONE);
+            turn.counters.dropped(&frame, stages::port::GONE);
             frame.free(turn.pool);
         }
     }
@@ -103,7 +103,7 @@ impl Pipeline {
     /// their worker sees to that when it closes them.
     pub fn fit(&mut self, turn: &mut Turn<'_>) {
         self.queues.fit(turn.snapshot.ports.end(), |frame| {
-            turn.counters.dropped(stages::port::GONE);
+            turn.counters.dropped(&frame, stages::port::GONE);
             frame.free(turn.pool);
         });
     }

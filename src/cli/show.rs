@@ -1,7 +1,11 @@
 //! `cableway show`: asks the daemon and prints tables for people, or its JSON.
 
+mod drops;
+
 use crate::control::management::client::{self, ClientError};
 use crate::control::report::{self, What};
+use clap::CommandFactory;
+use clap::error::ErrorKind;
 use comfy_table::{CellAlignment, LineStyle, Table, presets};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,6 +23,8 @@ pub struct Args {
     /// Show drop reasons that no frame met, too
     #[arg(long)]
     all: bool,
+    #[command(flatten)]
+    drops: drops::Options,
     /// Management socket of the daemon
     #[arg(long, value_name = "PATH", default_value = crate::control::DEFAULT_SOCKET)]
     socket: PathBuf,
@@ -40,13 +46,25 @@ pub enum ShowError {
 /// # Errors
 /// When the daemon does not answer or the output can't be written.
 pub fn run(args: &Args) -> Result<(), ShowError> {
+    if args.what != What::Drops && (args.drops.watch || args.drops.samples.is_some()) {
+        let message = "--watch and --samples are of `show drops`";
+        super::Cli::command().error(ErrorKind::ArgumentConflict, message).exit();
+    }
     match args.what {
         What::Ports => show(args, ports),
         What::Routes => show(args, routes),
         What::Peers => show(args, peers),
         What::Neighbours => show(args, neighbours),
         What::Fdb => show(args, fdb),
-        What::Drops => show(args, |drops| self::drops(drops, args.all)),
+        What::Drops if args.drops.watch => drops::watch(&args.socket, &args.drops, args.all),
+        What::Drops => match &args.drops.samples {
+            Some(of) => {
+                let of = of.as_ref().map(|of| format!("?reason={}", client::escape(of)));
+                let path = format!("/v1/drops/samples{}", of.unwrap_or_default());
+                show_at(args, &path, |samples| drops::samples(samples, &args.drops))
+            }
+            None => show(args, |totals| drops::totals(totals, args.all)),
+        },
         What::Workers => show(args, workers),
     }
 }
@@ -55,16 +73,27 @@ fn show<T>(args: &Args, text: impl FnOnce(&T) -> String) -> Result<(), ShowError
 where
     T: DeserializeOwned + Serialize,
 {
-    let value: T = client::get(&args.socket, &format!("/v1/show/{}", args.what.name()))?;
-    let mut text = match args.json {
+    show_at(args, &format!("/v1/show/{}", args.what.name()), text)
+}
+
+fn show_at<T>(args: &Args, path: &str, text: impl FnOnce(&T) -> String) -> Result<(), ShowError>
+where
+    T: DeserializeOwned + Serialize,
+{
+    let value: T = client::get(&args.socket, path)?;
+    let text = match args.json {
         true => serde_json::to_string_pretty(&value).expect("a report is JSON: it just was"),
         false => text(&value),
     };
-    text.push('\n');
+    print(&(text + "\n"))?;
+    Ok(())
+}
+
+/// Prints; whether there is somebody who reads it: `show routes | head` is no failure.
+fn print(text: &str) -> io::Result<bool> {
     match io::stdout().lock().write_all(text.as_bytes()) {
-        // `show routes | head` is no failure.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => Ok(result?),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        result => result.map(|()| true),
     }
 }
 
@@ -166,31 +195,6 @@ fn fdb(report: &report::Fdb) -> String {
     table.text()
 }
 
-fn drops(report: &report::Drops, all: bool) -> String {
-    let mut table = Columns::new(["reason", "frames", "what happened"]);
-    for drop in report.drops.iter().filter(|drop| all || drop.count > 0) {
-        table.row([drop.reason.clone(), drop.count.to_string(), drop.text.clone()]);
-    }
-    for drop in report.kernel.iter().filter(|drop| all || drop.count > 0) {
-        let what = format!("by the kernel, at port {}", drop.port);
-        table.row([format!("kernel.{}", drop.reason), drop.count.to_string(), what]);
-    }
-    let none = table.is_empty();
-    let table = table.right(&["frames"]).text();
-    let drops = if none { "no frame was dropped".to_owned() } else { table };
-    format!("{drops}\n\n{}", law(&report.conservation))
-}
-
-fn law(law: &report::Conservation) -> String {
-    let report::Conservation { received, generated, split, replicated, .. } = law;
-    let report::Conservation { emitted, held, merged, dropped, .. } = law;
-    let sign = if law.balanced { "=" } else { "≠ (yet)" };
-    format!(
-        "received {received} + generated {generated} + split {split} + replicated {replicated}\n  \
-         {sign} emitted {emitted} + held {held} + merged {merged} + dropped {dropped}"
-    )
-}
-
 fn workers(report: &report::Workers) -> String {
     let mut table = Columns::new([
         "core", "mode", "received", "emitted", "dropped", "handed", "taken", "ports",
@@ -260,62 +264,5 @@ impl<const N: usize> Columns<N> {
 
     fn text(&self) -> String {
         self.table.trim_fmt()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn report() -> report::Drops {
-        let drop = |reason: &str, count| report::Drop {
-            reason: reason.to_owned(),
-            text: format!("text of {reason}"),
-            count,
-        };
-        report::Drops {
-            drops: vec![drop("route.none", 12), drop("parse.vlan", 0)],
-            kernel: vec![report::KernelDrop {
-                port: "a1".to_owned(),
-                reason: "rx_ring_full".to_owned(),
-                count: 3,
-            }],
-            conservation: report::Conservation {
-                received: 20,
-                emitted: 8,
-                dropped: 12,
-                balanced: true,
-                ..report::Conservation::default()
-            },
-        }
-    }
-
-    #[test]
-    fn drops_that_were_not_are_left_out() {
-        let text = drops(&report(), false);
-        let lines: Vec<_> = text.lines().map(str::trim).collect();
-        assert_eq!(
-            lines,
-            [
-                "REASON               FRAMES  WHAT HAPPENED",
-                "route.none               12  text of route.none",
-                "kernel.rx_ring_full       3  by the kernel, at port a1",
-                "",
-                "received 20 + generated 0 + split 0 + replicated 0",
-                "= emitted 8 + held 0 + merged 0 + dropped 12",
-            ]
-        );
-        assert!(drops(&report(), true).contains("parse.vlan"));
-    }
-
-    #[test]
-    fn a_sum_that_does_not_add_up_is_seen() {
-        let mut report = report();
-        report.drops.clear();
-        report.kernel.clear();
-        report.conservation.balanced = false;
-        let text = drops(&report, true);
-        assert!(text.starts_with("no frame was dropped"), "{text}");
-        assert!(text.contains('≠'), "{text}");
     }
 }

@@ -40,6 +40,7 @@ pub mod privilege;
 pub mod report;
 pub mod reserve;
 pub mod routes;
+pub mod samples;
 pub mod state;
 pub mod supervisor;
 #[allow(unsafe_code)]

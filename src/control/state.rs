@@ -267,7 +267,7 @@ impl State {
     }
 
     /// The workers' clock.
-    fn now(&self) -> u64 {
+    pub(super) fn now(&self) -> u64 {
         u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }
@@ -331,7 +331,8 @@ fn route(snapshot: &Snapshot, prefix: IpNet, hop: Hop) -> report::Route {
     report::Route { prefix, kind: kind.to_owned(), via, port, mtu, any: any.collect() }
 }
 
-fn port_name(snapshot: &Snapshot, id: PortId) -> String {
+/// What a port is called by these tables, if only by its number.
+pub(super) fn port_name(snapshot: &Snapshot, id: PortId) -> String {
     snapshot.ports.get(id.index()).map_or_else(|| format!("#{}", id.0), |port| port.name.clone())
 }
 

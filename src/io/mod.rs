@@ -121,12 +121,12 @@ impl PortCx<'_> {
     /// A frame arrived that cannot even be received: counts it as received and dropped.
     pub fn refuse(&mut self, reason: Reason) {
         self.counters.received.add(1);
-        self.counters.dropped(reason);
+        self.counters.refused(self.id, reason);
     }
 
     /// A frame from the transmit queue can never be sent.
     pub fn discard(&mut self, frame: Frame, reason: Reason) {
-        self.counters.dropped(reason);
+        self.counters.dropped(&frame, reason);
         frame.free(self.pool);
     }
 }

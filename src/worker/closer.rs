@@ -16,6 +16,8 @@ pub(super) struct Leaving {
     pub(super) id: PortId,
     pub(super) port: Box<dyn Port>,
     pub(super) stats: Arc<PortStats>,
+    /// When it was given away, by the workers' clock.
+    pub(super) since: u64,
 }
 
 /// What the thread is sent: the next port, or that it is to end.
@@ -49,7 +51,8 @@ impl Closer {
 
 fn run(ports: &mpsc::Receiver<Option<Leaving>>, memory: &'static Memory, stats: &Stats) {
     let mut pool = Pool::new(memory);
-    while let Ok(Some(Leaving { id, mut port, stats: port_stats })) = ports.recv() {
+    while let Ok(Some(Leaving { id, mut port, stats: port_stats, since })) = ports.recv() {
+        stats.counters.clock.set(since);
         port.close(&mut PortCx { id, pool: &mut pool, counters: &stats.counters });
         drop(port);
         pool.flush();

@@ -260,7 +260,7 @@ impl Worker {
             pace.end(slot.port.as_ref())?;
             let Slot { id, port, stats, .. } = slot;
             // Without a closer the process is at its end.
-            let _ = self.closer.send(Some(Leaving { id, port, stats }));
+            let _ = self.closer.send(Some(Leaving { id, port, stats, since: self.now }));
         }
         Ok(())
     }

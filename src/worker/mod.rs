@@ -98,6 +98,7 @@ impl Worker {
     fn turn(&mut self, snapshot: &Snapshot, inside: &Inside) -> bool {
         self.now = self.epoch.elapsed().as_nanos() as u64 + 1;
         self.stats.turns.add(1);
+        self.stats.counters.clock.set(self.now);
         self.with_pipeline(snapshot, Pipeline::fit);
         let taken = self.take_over();
         let received = self.receive(snapshot);

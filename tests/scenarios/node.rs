@@ -16,6 +16,7 @@ use cableway::control::underlay::PathMtus;
 use encap::wire::{Mac, ipv4, ipv6, protocol};
 use pipeline::drops::{self, Counters, Reason};
 use pipeline::frame::{Batch, Frame, Gso, GsoKind, Link, Partial, Pool};
+use pipeline::samples::EACH;
 use pipeline::snapshot::{Caps, PortId, Role, Snapshot};
 use pipeline::{Pipeline, Turn};
 use std::net::IpAddr;
@@ -151,6 +152,14 @@ impl<'a> Node<'a> {
     /// The reasons for which it dropped frames.
     pub(crate) fn reasons(&self) -> Vec<Reason> {
         drops::all().filter(|reason| self.counters.drops(*reason) > 0).collect()
+    }
+
+    /// Of every reason the latest frames are kept, as many as there were, up to the most.
+    pub(crate) fn check_samples(&self) {
+        for reason in self.reasons() {
+            let kept = self.counters.samples(reason).len() as u64;
+            assert_eq!(kept, self.counters.drops(reason).min(EACH as u64), "{}", reason.name());
+        }
     }
 
     /// No frame got lost, and, when none is held, no chunk.

@@ -89,7 +89,7 @@ pub struct Meta {
     pub egress: PortId,
     /// The peer whose tunnel it came out of, or [`NO_PEER`].
     pub peer: u16,
-    /// The innermost IP header.
+    /// The innermost IP header; 0 before one was found.
     pub l3: u16,
     /// The header behind it; equal to the end of the headers when there is none to speak of.
     pub l4: u16,

@@ -9,12 +9,14 @@ use crate::config::{Config, Name, Peer, Port, Prefix, Route, Unicast};
 use crate::control::desired::plan::Fixed;
 use crate::control::desired::{Desired, Edit, Refused, RouteEdits};
 use crate::control::report::What;
+use crate::control::samples::DropSamples;
 use crate::control::{orders, report};
 use axum::Json;
 use axum::extract::{Path, Query, State as With};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
+use pipeline::drops;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::ops::Bound;
@@ -33,6 +35,12 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         Part::of::<report::Ready>,
     ),
     Endpoint::get("/show/{what}", "Tells what the daemon does", || get(show), Part::of::<Shown>),
+    Endpoint::get(
+        "/drops/samples",
+        "Tells the latest dropped frames, of all reasons or of `reason`",
+        || get(samples),
+        Part::of::<DropSamples>,
+    ),
     Endpoint::get("/openapi.json", "This document", || get(openapi), Part::any),
     Endpoint::get("/ports", "Lists the ports", || get(ports), Part::of::<PortList>),
     Endpoint::get(
@@ -201,6 +209,12 @@ struct File {
     file: Option<String>,
 }
 
+/// `?reason=…`
+#[derive(Debug, Deserialize)]
+struct Of {
+    reason: Option<String>,
+}
+
 type Answered = Result<Response, Response>;
 
 async fn ready(With(served): With<Served>) -> Response {
@@ -227,6 +241,19 @@ async fn show(With(served): With<Served>, Path(what): Path<String>) -> Response 
         What::Drops => Json(state.drops()).into_response(),
         What::Workers => Json(state.workers()).into_response(),
     }
+}
+
+async fn samples(With(served): With<Served>, Query(of): Query<Of>) -> Answered {
+    let reason = of.reason.map(|name| {
+        drops::named(&name).ok_or_else(|| {
+            let message = format!(
+                "no drop reason is called `{name}`; expected one such as `route.source`: \
+                 `cableway show drops --all` has them all"
+            );
+            failure(StatusCode::NOT_FOUND, message)
+        })
+    });
+    Ok(Json(served.state.drop_samples(reason.transpose()?)).into_response())
 }
 
 async fn openapi() -> Response {

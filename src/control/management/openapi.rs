@@ -148,6 +148,7 @@ impl Endpoint {
         let in_path = in_path.map(|name| parameter(name, "path", "string"));
         let in_query: &[(&str, &str)] = match (self.method, self.path) {
             ("get", "/routes") => &[("after", "string"), ("limit", "integer")],
+            ("get", "/drops/samples") => &[("reason", "string")],
             ("put", "/config") => &[("file", "string")],
             _ => &[],
         };

@@ -298,3 +298,21 @@ fn a_client_without_a_daemon_says_what_to_do() {
     let error = client::get::<report::Ready>(&path, "/v1/ready").unwrap_err().to_string();
     assert!(error.contains("cableway run"), "{error}");
 }
+
+#[tokio::test]
+async fn the_latest_dropped_frames_are_told() {
+    let fake = Fake::new();
+    let (status, all) = fake.ask("GET", "/v1/drops/samples", Body::empty()).await;
+    assert_eq!(status, 200, "{all}");
+    let samples = all["samples"].as_array().unwrap();
+    assert_eq!(samples.len(), 2);
+    let told = ["reason", "port", "packet"].map(|key| samples[0][key].as_str().unwrap());
+    assert_eq!(told, ["port.full", "a1", "(nothing of it was received)"]);
+    let (_, same) = fake.ask("GET", "/v1/drops/samples?reason=port.full", Body::empty()).await;
+    assert_eq!(same["samples"].as_array().unwrap().len(), 2);
+    let (_, none) = fake.ask("GET", "/v1/drops/samples?reason=parse.vlan", Body::empty()).await;
+    assert_eq!(none["samples"], json!([]));
+    let (status, error) = fake.ask("GET", "/v1/drops/samples?reason=full", Body::empty()).await;
+    assert_eq!(status, 404);
+    assert!(error["error"].as_str().unwrap().contains("`route.source`"), "{error}");
+}

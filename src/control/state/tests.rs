@@ -107,8 +107,8 @@ pub(in crate::control) fn state() -> State {
     stats.counters.generated.add(1);
     stats.counters.emitted.add(5);
     stats.counters.held.set(1);
-    stats.counters.dropped(pipeline::stages::port::FULL);
-    stats.counters.dropped(pipeline::stages::port::FULL);
+    stats.counters.refused(PortId(1), pipeline::stages::port::FULL);
+    stats.counters.refused(PortId(1), pipeline::stages::port::FULL);
     let queues: Vec<_> = [0, 1, 1, 2]
         .into_iter()
         .map(|id| QueueFacts { port: PortId(id), queue: 0, owner: 0, stats: Arc::default() })

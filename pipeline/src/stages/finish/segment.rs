@@ -82,7 +82,7 @@ pub(super) fn send(
                 Some(()) => cx.send(part, id),
                 None => cx.discard(part, OFFLOAD),
             },
-            Err(reason) => cx.counters.dropped(reason),
+            Err(reason) => cx.counters.dropped(&whole, reason),
         }
     }
     whole.free(cx.pool);

@@ -34,6 +34,8 @@ pub(crate) fn parse_ip(
 /// Any packet but a plain one. Kept out of line, so that the common way keeps its registers.
 #[inline(never)]
 fn parse_odd(frame: &mut Frame) -> Result<usize, Reason> {
+    // Of a wrong one, too, it is to be known where it starts.
+    frame.meta.l3 = frame.offset() as u16;
     match frame.head().first().ok_or(TRUNCATED)? >> 4 {
         4 => parse_v4(frame),
         6 => parse_v6(frame),
@@ -73,7 +75,6 @@ fn parse_v4(frame: &mut Frame) -> Result<usize, Reason> {
     let at = frame.offset() as u16;
     let meta = &mut frame.meta;
     meta.packet = if is_fragment { Packet::V4Fragment } else { Packet::V4 };
-    meta.l3 = at;
     meta.l4 = at + header_len as u16;
     meta.protocol = protocol;
     meta.hash = hash;
@@ -96,7 +97,6 @@ fn parse_v6(frame: &mut Frame) -> Result<usize, Reason> {
     let at = frame.offset() as u16;
     let meta = &mut frame.meta;
     meta.packet = if is_fragment { Packet::V6Fragment } else { Packet::V6 };
-    meta.l3 = at;
     meta.l4 = at + upper.offset as u16;
     meta.protocol = upper.protocol;
     meta.hash = hash;

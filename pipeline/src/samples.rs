@@ -1,0 +1,154 @@
+//! The latest frames that were dropped, a few for each reason, for whoever asks what they were.
+//!
+//! Their worker writes them, over the oldest each time; anyone may read them meanwhile. A slot has a
+//! sequence number, odd while it is written: who reads the same even number before and after has read
+//! one sample and not parts of two (a seqlock, without a lock on either side).
+
+use crate::drops::Reason;
+use crate::frame::{Frame, NO_PEER};
+use crate::snapshot::PortId;
+use crate::stages::STAGES;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+/// Frames that are kept for each reason.
+pub const EACH: usize = 4;
+/// Bytes that are kept of a frame: the headers, and a little of what they carry.
+pub const BYTES: usize = 128;
+
+const WORD: usize = size_of::<u64>();
+/// `Facts::packet` where none was found.
+const NOWHERE: u16 = u16::MAX;
+/// Times that a reader tries again when it was disturbed.
+const TRIES: usize = 8;
+
+/// A frame at the moment when it was dropped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// When, by its worker's clock: monotonic, nanoseconds.
+    pub at: u64,
+    /// The port that it came in by, or, of one that we made, the one that this was made for.
+    pub port: PortId,
+    /// The peer whose tunnel it came out of, an index into `Snapshot::peers`.
+    pub peer: Option<u16>,
+    /// Bytes that it had; 0 when it could not even be received.
+    pub len: usize,
+    /// The first of them: as it came in, without headers that were taken off, with those put on.
+    pub bytes: Vec<u8>,
+    /// Where in `bytes` the innermost packet starts that was found: an IP header, or ARP. `None` when the
+    /// frame was dropped before.
+    pub packet: Option<usize>,
+}
+
+/// Samples of one worker.
+pub(crate) struct Samples {
+    /// By stage and by code.
+    rings: Vec<Vec<Ring>>,
+}
+
+#[derive(Default)]
+struct Ring([Slot; EACH]);
+
+#[derive(Default)]
+struct Slot {
+    /// Twice the number of samples before this one, and 2 when it is whole, 1 while it is written.
+    sequence: AtomicU64,
+    facts: [AtomicU64; 3],
+    bytes: [AtomicU64; BYTES / WORD],
+}
+
+impl Default for Samples {
+    fn default() -> Self {
+        let rings = STAGES.iter().map(|stage| stage.drops.iter().map(|_| Ring::default()));
+        Samples { rings: rings.map(Iterator::collect).collect() }
+    }
+}
+
+impl Samples {
+    /// Keeps a frame that is dropped, the `n`th for its reason.
+    pub(crate) fn keep(&self, n: u64, reason: Reason, frame: &Frame, at: u64) {
+        let meta = &frame.meta;
+        let packet = match meta.l3 {
+            0 => NOWHERE,
+            l3 => l3.wrapping_sub(frame.offset() as u16),
+        };
+        let ids = u64::from(meta.in_port.0) | u64::from(meta.peer) << 16 | u64::from(packet) << 32;
+        self.write(n, reason, [at, frame.len() as u64, ids], frame.head());
+    }
+
+    /// The same for one that could not even be received by `port`.
+    pub(crate) fn keep_none(&self, n: u64, reason: Reason, port: PortId, at: u64) {
+        let ids = u64::from(port.0) | u64::from(NO_PEER) << 16 | u64::from(NOWHERE) << 32;
+        self.write(n, reason, [at, 0, ids], &[]);
+    }
+
+    fn write(&self, n: u64, reason: Reason, [at, len, ids]: [u64; 3], bytes: &[u8]) {
+        let Some(Ring(slots)) = self.ring(reason) else { return };
+        let bytes = &bytes[..bytes.len().min(BYTES)];
+        let slot = &slots[n as usize % EACH];
+        slot.sequence.store(2 * n + 1, Ordering::Relaxed);
+        // Whoever sees one of the words below sees the odd number.
+        fence(Ordering::Release);
+        let kept = (bytes.len() as u64) << 48;
+        for (word, value) in slot.facts.iter().zip([at, len, ids | kept]) {
+            word.store(value, Ordering::Relaxed);
+        }
+        let (words, rest) = bytes.as_chunks();
+        let mut last = [0; WORD];
+        last[..rest.len()].copy_from_slice(rest);
+        for (word, value) in slot.bytes.iter().zip(words.iter().chain([&last])) {
+            word.store(u64::from_ne_bytes(*value), Ordering::Relaxed);
+        }
+        slot.sequence.store(2 * n + 2, Ordering::Release);
+    }
+
+    /// What is kept for a reason, the oldest first.
+    pub(crate) fn read(&self, reason: Reason) -> Vec<Sample> {
+        let slots = self.ring(reason).into_iter().flat_map(|Ring(slots)| slots);
+        let mut found: Vec<_> = slots.filter_map(Slot::read).collect();
+        found.sort_by_key(|(sequence, _)| *sequence);
+        found.into_iter().map(|(_, sample)| sample).collect()
+    }
+
+    fn ring(&self, reason: Reason) -> Option<&Ring> {
+        self.rings.get(reason.stage())?.get(reason.code())
+    }
+}
+
+impl Slot {
+    /// `None` of one that was never written, or is written all the time.
+    fn read(&self) -> Option<(u64, Sample)> {
+        (0..TRIES).find_map(|_| self.try_read())
+    }
+
+    fn try_read(&self) -> Option<(u64, Sample)> {
+        let before = self.sequence.load(Ordering::Acquire);
+        let [at, len, ids] = self.facts.each_ref().map(|word| word.load(Ordering::Relaxed));
+        let bytes = self.bytes.each_ref().map(|word| word.load(Ordering::Relaxed).to_ne_bytes());
+        fence(Ordering::Acquire);
+        let after = self.sequence.load(Ordering::Relaxed);
+        if before == 0 || before % 2 == 1 || before != after {
+            return None;
+        }
+        let [port, peer, packet, kept] = [0, 16, 32, 48].map(|shift| (ids >> shift) as u16);
+        let bytes = bytes.as_flattened().iter().copied().take(kept.into()).collect();
+        let sample = Sample {
+            at,
+            port: PortId(port),
+            peer: (peer != NO_PEER).then_some(peer),
+            len: len as usize,
+            bytes,
+            packet: (packet < kept).then_some(packet.into()),
+        };
+        Some((after, sample))
+    }
+}
+
+impl fmt::Debug for Samples {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Samples").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
