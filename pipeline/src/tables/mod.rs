@@ -3,6 +3,7 @@
 //! A table that is part of a snapshot is immutable and behind an `Arc`; changing it means making
 //! the next one, which shares with its predecessor all that did not change.
 
+pub mod acl;
 mod block;
 pub mod group;
 pub mod lpm;
