@@ -7,7 +7,7 @@ CARGO ?= cargo
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 CABLEWAY := target/release/cableway
 
-.PHONY: demo matrix test check soak loom bench compare interop setup
+.PHONY: demo matrix test check soak loom policies bench compare interop setup
 
 # Two nodes, each a daemon of ours, and what was measured between their pods.
 demo: setup
@@ -42,6 +42,10 @@ check:
 loom:
 	CARGO_TARGET_DIR=target/loom RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 \
 		$(CARGO) test -p pipeline --lib loom
+
+# Random policies and a million packets, judged as the model's words say.
+policies:
+	PROPTEST_CASES=25000 $(CARGO) test -p pipeline --lib acl::tests::random
 
 # Random changes, kills and upgrades of two nodes under traffic, and what they leave behind: one page.
 MINUTES ?= 60

@@ -1,12 +1,35 @@
-//! Access control: who may talk to whom. [`model`] says what policies mean, [`Acl::compile`] makes of
-//! them what the stages ask for a packet that belongs to no flow yet.
+//! Access control: who may talk to whom.
+//!
+//! [`model`] says what policies mean. [`Acl::compile`] makes of them what the stages ask for a
+//! packet that belongs to no flow yet: a [`Program`] for each direction of each local port, of a
+//! table for each tier in which a policy selects the port.
+//!
+//! ```text
+//!            port's name           tier by tier       far address     service
+//!   Policies ────────────▶ Program ────────────▶ Table ─────────▶ chain ────▶ first rule
+//! ```
+//!
+//! What packets cost does not grow with the number of rules, but for the depth of a search: see
+//! [`grid`]. Ports that the same policies select share a program, and programs share tables.
 
+mod addresses;
+mod compile;
+mod grid;
 pub mod model;
+mod program;
 mod selector;
+mod sets;
+mod steps;
+mod table;
+#[cfg(test)]
+mod tests;
 
 pub use model::*;
+pub use program::Program;
 pub use selector::{Selector, SelectorError};
 
+use hashbrown::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -38,13 +61,44 @@ pub struct RuleInfo {
     pub verb: Verb,
     /// How often it did; shared with the rule's earlier generations.
     pub stats: Arc<RuleStats>,
+    /// The policy that it is of.
+    policy: Option<Arc<Policy>>,
+}
+
+impl RuleInfo {
+    /// The rule as it is written, if it is a policy's.
+    pub fn rule(&self) -> Option<&Rule> {
+        let Origin::Policy { index, .. } = self.origin else { return None };
+        self.policy.as_ref()?.rules(self.direction)?.get(index)
+    }
+
+    /// Whether it is the same rule in another generation.
+    fn is_still(&self, other: &RuleInfo) -> bool {
+        let of = |info: &'_ RuleInfo| (info.direction, info.verb);
+        of(self) == of(other) && self.origin == other.origin && self.rule() == other.rule()
+    }
+}
+
+/// A rule as a message names it.
+impl fmt::Display for RuleInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let direction = self.direction;
+        match &self.origin {
+            Origin::Failsafe(_) => write!(f, "{direction} failsafe"),
+            Origin::Policy { policy, index, .. } => {
+                write!(f, "policy {policy}, {direction} rule {}", index + 1)
+            }
+            Origin::End(tier) => write!(f, "end of tier {tier}, {direction}"),
+            Origin::Default => write!(f, "{direction} default"),
+        }
+    }
 }
 
 /// Where a rule is written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
-    /// The failsafe of this index.
-    Failsafe(usize),
+    /// The failsafe that allows this.
+    Failsafe(Service),
     /// A policy's rule.
     Policy {
         /// The policy's tier.
@@ -86,56 +140,47 @@ impl RuleStats {
     }
 }
 
-/// All policies, compiled.
-#[derive(Debug)]
-pub struct Acl;
-
-/// What one direction of a port is asked.
-#[derive(Debug)]
-pub struct Program;
+/// All policies, compiled; see the [module](self).
+#[derive(Debug, Default)]
+pub struct Acl {
+    rules: Box<[RuleInfo]>,
+    programs: Box<[Program]>,
+    ports: HashMap<Arc<str>, Directed<Option<ProgramId>>>,
+}
 
 impl Acl {
-    /// Makes the lookup structures of policies. Rules that are in `previous` too, word for word, go on counting.
-    pub fn compile(policies: &Policies, previous: Option<&Acl>) -> Acl {
-        let _ = (policies, previous);
-        Acl
-    }
-
-    /// What the local port of this name is asked; of a direction `None` if all is allowed. `None` if there is no such port.
+    /// What the local port of this name is asked: of a direction `None` if all is allowed. `None`
+    /// if there is no such port.
     pub fn port(&self, name: &str) -> Option<Directed<Option<ProgramId>>> {
-        let _ = name;
-        None
+        self.ports.get(name).copied()
     }
 
     /// The program of this index.
+    #[inline]
     pub fn program(&self, id: ProgramId) -> &Program {
-        let _ = id;
-        &Program
+        &self.programs[id.0 as usize]
     }
 
     /// All rules in the order in which they are asked.
     pub fn rules(&self) -> &[RuleInfo] {
-        &[]
+        &self.rules
     }
 
     /// The rule of this index.
-    pub fn rule(&self, id: RuleId) -> &RuleInfo {
-        &self.rules()[id.0 as usize]
-    }
-}
-
-impl Program {
-    /// Judges a packet. `on_the_way` is told of every rule that matches and does not decide: those that log, and those that pass.
     #[inline]
-    pub fn judge(&self, packet: &Tuple, on_the_way: impl FnMut(RuleId)) -> Decision {
-        let _ = (packet, on_the_way);
-        Decision { action: Action::Allow, rule: RuleId(0) }
+    pub fn rule(&self, id: RuleId) -> &RuleInfo {
+        &self.rules[id.0 as usize]
     }
 
-    /// Judges a packet whose ports, or type and code, are not known (its `service` is not looked at): a decision that is the same
-    /// whatever they are, or none.
-    pub fn judge_unknown_ports(&self, packet: &Tuple) -> Option<Decision> {
-        let _ = packet;
-        None
+    /// Bytes of all that packets are looked up in.
+    pub fn memory(&self) -> usize {
+        let tables: HashMap<_, _> = self
+            .programs
+            .iter()
+            .flat_map(|program| program.tables())
+            .map(|table| (Arc::as_ptr(table), table.memory()))
+            .collect();
+        let rules = self.rules.len() * (size_of::<RuleInfo>() + size_of::<RuleStats>());
+        rules + tables.into_values().sum::<usize>()
     }
 }

@@ -1,13 +1,16 @@
-//! Policies as they are meant: what a config says, resolved to values, and nothing of how it is looked up.
+//! Policies as they are meant: what a config says, resolved to values, and nothing of how it is
+//! looked up.
 //!
-//! A port is judged by itself in either [`Direction`]. Of every [`Tier`], in order, those policies count that select the
-//! port and say something about the direction; a tier with none is skipped. Their rules are tried one after the
-//! other, policy by policy, and the first that matches decides: [`Allow`](Verb::Allow) and [`Deny`](Verb::Deny) for good,
-//! [`Pass`](Verb::Pass) leads to the next tier, and [`Log`](Verb::Log) takes note and goes on. Where no rule decides, the tier's
+//! A port is judged by itself in either [`Direction`]. Of every [`Tier`], in order, those policies
+//! count that select the port and say something about the direction; a tier with none is skipped.
+//! Their rules are tried one after the other, policy by policy, and the first that matches decides:
+//! [`Allow`](Verb::Allow) and [`Deny`](Verb::Deny) for good, [`Pass`](Verb::Pass) leads to the next
+//! tier, and [`Log`](Verb::Log) takes note and goes on. Where no rule decides, the tier's
 //! [end](Tier::end) does; behind the last tier the [default](Policies::default).
 //!
-//! So Kubernetes' NetworkPolicies are policies of one tier that ends in [`End::Deny`], with rules that allow, and a default
-//! that allows: isolated is who is selected by one, and their order does not matter.
+//! So Kubernetes' NetworkPolicies are policies of one tier that ends in [`End::Deny`], with rules
+//! that allow, and a default that allows: isolated is who is selected by one, and their order does
+//! not matter.
 
 use super::Selector;
 use ipnet::IpNet;
@@ -134,7 +137,8 @@ pub struct Policy {
     pub name: Arc<str>,
     /// Selects the port if one of these does; an empty list selects every port.
     pub applies_to: Vec<Subject>,
-    /// For packets to the port. `None` says nothing about them; an empty list leaves them all to the tier's end.
+    /// For packets to the port. `None` says nothing about them; an empty list leaves them all to
+    /// the tier's end.
     pub ingress: Option<Vec<Rule>>,
     /// For packets from the port, in the same way.
     pub egress: Option<Vec<Rule>>,
@@ -188,7 +192,7 @@ pub enum Verb {
 }
 
 /// Addresses at one end of a packet: those to which all that is given here applies.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Party {
     /// Addresses in this prefix, but in none of the exceptions.
     pub block: Option<(IpNet, Vec<IpNet>)>,

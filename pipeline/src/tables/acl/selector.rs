@@ -1,7 +1,8 @@
-//! Label selectors, in the text form of Kubernetes: `app=web,tier in (a, b),env notin (dev),!legacy,zone`.
+//! Label selectors, in the text form of Kubernetes: `app=web,tier in (a, b),env notin
+//! (dev),!legacy,zone`.
 //!
-//! Requirements stand between commas, and all must be met; an empty selector selects everything. A value may be
-//! empty, as it may in a label.
+//! Requirements stand between commas, and all must be met; an empty selector selects everything. A
+//! value may be empty, as it may in a label.
 
 use super::model::Labels;
 use std::collections::BTreeSet;
