@@ -1,17 +1,17 @@
-//! The primitives of [`frame::ring`](crate::frame::ring) and [`bell`](crate::bell): the standard
-//! library's, or with `--cfg loom` those of loom, which runs a test through every order in which
+//! The primitives of [`frame::ring`](crate::frame::ring), [`bell`](crate::bell) and
+//! [`tables::flows`](crate::tables::flows): the standard library's, or with `--cfg loom` those of loom, which runs a test through every order in which
 //! its threads may see each other's writes (`make loom`).
 
 #[cfg(loom)]
 pub(crate) use loom::{
     cell::UnsafeCell,
     sync::Arc,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence},
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence},
 };
 #[cfg(not(loom))]
 pub(crate) use std::{
     sync::Arc,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence},
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence},
 };
 
 /// The standard cell, with loom's way of getting at what is in it.

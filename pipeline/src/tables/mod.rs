@@ -5,6 +5,7 @@
 
 pub mod acl;
 mod block;
+pub mod flows;
 pub mod group;
 pub mod lpm;
 pub mod neighbours;
@@ -13,6 +14,7 @@ pub mod slots;
 #[cfg(test)]
 mod tests;
 
+pub use flows::Flows;
 pub use group::{Group, Member};
 pub use lpm::{Key, Lpm, NONE};
 pub use rib::Rib;

@@ -1,0 +1,407 @@
+//! Flows: who has spoken to whom, so that the answer passes, and that only first packets are judged.
+//!
+//! One table for the process, shared by all workers, since an answer may come to another one. It
+//! is as large as it will ever be from the start: 65 bytes a flow.
+//!
+//! What always holds:
+//!
+//! 1. Nobody waits. Who finds a slot taken tries another a few times, then goes without: a flow that
+//!    is not kept has been judged all the same.
+//! 2. Of two entries with one key, which two workers can make at once, the one that a lookup comes to first
+//!    stays. Each looks again after it made its own, behind a fence: at least one of them sees both,
+//!    and both would choose alike.
+//! 3. Nothing ends a flow but its silence, one that is worth more ([`Worth`]) or newer, or the caller.
+//!
+//! [`buckets`] says where a flow is, [`slot`] how that is read while others write, [`tcp`] what a connection's
+//! segments mean.
+
+mod buckets;
+mod key;
+mod show;
+mod slot;
+mod state;
+pub mod tcp;
+#[cfg(test)]
+mod tests;
+
+pub use key::{Key, Side};
+pub use show::{Counters, Flow, Numbers};
+pub use state::{Party, State, Timeouts};
+pub use tcp::Flags;
+
+use crate::sync::{Arc, Ordering::*, fence};
+use buckets::Buckets;
+use crossbeam::utils::CachePadded;
+use key::Secret;
+use show::Counts;
+use slot::{Entry, Word};
+use state::Worth;
+use std::ops::Range;
+
+/// A tick is 2^28 nanoseconds, a little more than a quarter of a second: a flow's slot is written
+/// at most once in a tick, whatever comes.
+const TICK: u32 = 28;
+/// Times that a change is tried when other workers come first.
+const TRIES: usize = 4;
+/// Flows that a sketch has room for.
+const SKETCH: usize = 1024;
+
+/// What of a packet concerns its flow; made by [`Flows::sighting`].
+#[derive(Clone, Copy, Debug)]
+pub struct Sighting {
+    /// Of the flow.
+    pub key: Key,
+    /// The sender.
+    pub side: Side,
+    /// TCP's flags, nothing for other protocols.
+    pub flags: Flags,
+    hash: u64,
+}
+
+/// The verdict that let a flow begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Judged {
+    /// The policies that were in force.
+    pub generation: u32,
+    /// The caller's number of the rule that let it out of its source's port.
+    pub egress: u32,
+    /// That of the rule that let it into its destination's port.
+    pub ingress: u32,
+}
+
+/// A packet's flow.
+#[derive(Clone, Copy, Debug)]
+pub struct Hit {
+    at: u32,
+    version: u32,
+    /// Who sent the packet.
+    pub by: Party,
+    /// The state after it.
+    pub state: State,
+    /// Why the flow passes.
+    pub judged: Judged,
+}
+
+/// What became of a flow that was to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It is a new one.
+    Made,
+    /// It was there already.
+    Known,
+    /// There is nothing to remember: the packet is none that a flow begins with, such as a reset, a SYN
+    /// with ACK, or an echo reply.
+    Needless,
+    /// Others were faster, for every slot that was tried.
+    Full,
+}
+
+/// The flow table; see the [module](self).
+pub struct Flows {
+    secret: Secret,
+    buckets: Buckets,
+    counts: CachePadded<Counts>,
+    /// For a sketch: what it is one of.
+    below: Option<Arc<Flows>>,
+}
+
+impl Flows {
+    /// A table for at most this many flows, in whole buckets of eight and no fewer than two. The seed
+    /// should be random: who knows it can choose flows that push each other out.
+    pub fn new(most: usize, seed: u64) -> Flows {
+        Flows::with(most, Secret::new(seed), None)
+    }
+
+    /// A small table in front of this one: flows it does not have are looked up below and copied, and
+    /// what is done to them is done to the copy. One that is removed is copied again by its next packet.
+    pub fn sketch(self: &Arc<Self>) -> Flows {
+        Flows::with(SKETCH, self.secret, Some(self.clone()))
+    }
+
+    fn with(most: usize, secret: Secret, below: Option<Arc<Flows>>) -> Flows {
+        Flows { secret, buckets: Buckets::new(most), counts: CachePadded::default(), below }
+    }
+
+    /// Flows that there is room for.
+    pub fn capacity(&self) -> usize {
+        self.buckets.len() * buckets::WAYS
+    }
+
+    /// Buckets, for [`expire`](Self::expire).
+    pub fn buckets(&self) -> usize {
+        self.buckets.len()
+    }
+
+    /// A packet of the flow with this key, from this side.
+    #[inline]
+    pub fn sighting(&self, (key, side): (Key, Side), flags: Flags) -> Sighting {
+        Sighting { key, side, flags, hash: self.secret.hash(&key) }
+    }
+
+    /// Loads what [`pass`](Self::pass) will read for each of these, all at once, so that the accesses
+    /// to memory do not wait for each other.
+    #[inline]
+    pub fn touch(&self, sightings: &[Sighting]) {
+        self.buckets.touch(sightings.iter().map(|sighting| sighting.hash));
+    }
+
+    /// The flow of a packet, which is seen by that, and goes to the state that the packet leads to.
+    ///
+    /// `None`: the packet is to be judged, since there is no such flow, or it was silent for too long, or
+    /// the packet begins another one between the same ends (a SYN after the connection's end, or from the
+    /// end that was called). If it may pass, [`keep`](Self::keep) comes next.
+    #[inline]
+    pub fn pass(&self, sighting: &Sighting, timeouts: &Timeouts, now: u64) -> Option<Hit> {
+        let (at, mut word, judged) = match self.find(sighting) {
+            Some(found) => found,
+            None => self.copy_from_below(sighting)?,
+        };
+        let (by, now) = (party(word, sighting.side), tick(now));
+        if word.seen() < now || !word.state()?.stays(sighting.flags) {
+            word = self.advance(at, word, sighting, timeouts, now)?;
+        }
+        Some(Hit { at, version: word.version(), by, state: word.state()?, judged })
+    }
+
+    /// Keeps a flow that begins with this packet, which may pass because of that verdict. Where there is
+    /// no room one of the least worth goes; where there is a connection of the same key that has
+    /// ended, this one is instead of it.
+    pub fn keep(&self, sighting: &Sighting, judged: Judged, timeouts: &Timeouts, now: u64) -> Kept {
+        let Sighting { key, side, flags, .. } = *sighting;
+        let Some(state) = State::first(&key, side, flags) else { return Kept::Needless };
+        let now = tick(now);
+        let entry = Entry { key, began: side, state, seen: now, made: now, judged };
+        for _ in 0..TRIES {
+            let (at, word, end) = match self.find(sighting) {
+                None => match self.room(sighting.hash, timeouts, now) {
+                    Some(room) => room,
+                    None => continue,
+                },
+                Some((at, word, _)) => match self.end_before(word, sighting, timeouts, now) {
+                    Some(end) => (at, word, end),
+                    None => return Kept::Known,
+                },
+            };
+            if self.put(at, word, end, &entry, sighting.hash) {
+                self.settle_twins(sighting);
+                return Kept::Made;
+            }
+        }
+        self.counts.not_kept.fetch_add(1, Relaxed);
+        Kept::Full
+    }
+
+    /// Gives a flow the verdict that policies of another generation came to. It may have gone
+    /// meanwhile, or got one from another worker.
+    pub fn rejudge(&self, hit: &Hit, judged: Judged) {
+        self.buckets.slot(hit.at).judge(hit.version, judged);
+    }
+
+    /// Forgets a flow, since it may pass no longer.
+    pub fn remove(&self, hit: &Hit) {
+        for _ in 0..TRIES {
+            let word = self.buckets.slot(hit.at).word();
+            if word.version() != hit.version || self.take(hit.at, word, End::Removed) {
+                return;
+            }
+        }
+    }
+
+    /// Frees what is over in these buckets, and tells how many flows are left there. A worker that
+    /// goes on by a part of [`buckets`](Self::buckets) with each of its ticks has a bounded bit of
+    /// work, and the table is clean once in a round.
+    pub fn expire(&self, buckets: Range<usize>, timeouts: &Timeouts, now: u64) -> usize {
+        let (now, mut live) = (tick(now), 0);
+        for at in self.buckets.taken(buckets) {
+            let word = self.buckets.slot(at).word();
+            let is_over = self.worth(at, word, timeouts, now) == Some(Worth::Over);
+            let is_freed = is_over && self.take(at, word, End::Over);
+            live += usize::from(word.state().is_some() && !is_freed);
+        }
+        live
+    }
+
+    /// Where the flow is, its word, and its verdict.
+    #[inline]
+    fn find(&self, sighting: &Sighting) -> Option<(u32, Word, Judged)> {
+        self.buckets.find(&sighting.key, sighting.hash)
+    }
+
+    /// The word of a flow after a packet of it; `None` when the packet is none of it after all.
+    #[inline(never)]
+    fn advance(
+        &self,
+        at: u32,
+        mut word: Word,
+        sighting: &Sighting,
+        timeouts: &Timeouts,
+        now: u32,
+    ) -> Option<Word> {
+        let Sighting { key, side, flags, .. } = sighting;
+        for _ in 0..TRIES {
+            let state = word.state()?;
+            let next = state.next(key, party(word, *side), *flags)?;
+            if next == state && word.seen() >= now {
+                return Some(word);
+            }
+            if is_over(key, state, word.seen(), timeouts, now) {
+                return None;
+            }
+            let advanced = word.advanced(next, now.max(word.seen()));
+            match self.buckets.slot(at).exchange(word, advanced) {
+                Ok(()) => return Some(advanced),
+                Err(other) if other.version() == word.version() => word = other,
+                // It has gone since it was found; the packet came before that.
+                Err(_) => break,
+            }
+        }
+        Some(word)
+    }
+
+    /// For a sketch that has no such flow: a copy of that below, if there is one.
+    #[inline]
+    fn copy_from_below(&self, sighting: &Sighting) -> Option<(u32, Word, Judged)> {
+        let below = self.below.as_ref()?;
+        self.copy_from(below, sighting)
+    }
+
+    #[cold]
+    fn copy_from(&self, below: &Flows, sighting: &Sighting) -> Option<(u32, Word, Judged)> {
+        let entry = below.entry(sighting)?;
+        // Nothing is over yet in the beginning of time.
+        let (at, word, end) = self.room(sighting.hash, &Timeouts::default(), 0)?;
+        self.put(at, word, end, &entry, sighting.hash);
+        self.find(sighting)
+    }
+
+    /// All that is written of a flow, here or below.
+    fn entry(&self, sighting: &Sighting) -> Option<Entry> {
+        let here = self.find(sighting).and_then(|(at, ..)| self.buckets.slot(at).entry());
+        let here = here.filter(|entry| entry.key == sighting.key);
+        here.or_else(|| self.below.as_ref()?.entry(sighting))
+    }
+
+    /// A slot for a new flow: a free one, or one whose flow is worth the least. Of equals the one that was
+    /// silent longest goes, and where that is the same too the hash chooses.
+    fn room(&self, hash: u64, timeouts: &Timeouts, now: u32) -> Option<(u32, Word, End)> {
+        if let Some((at, word)) = self.buckets.free(hash) {
+            return Some((at, word, End::None));
+        }
+        let (mut least, mut room) = (u64::MAX, None);
+        for at in self.buckets.places(hash) {
+            let word = self.buckets.slot(at).word();
+            let Some(worth) = self.worth(at, word, timeouts, now) else { continue };
+            let rank = (worth as u64) << 32 | u64::from(word.seen());
+            if rank < least {
+                (least, room) = (rank, Some((at, word, worth)));
+            }
+        }
+        room.map(|(at, word, worth)| (at, word, worth.into()))
+    }
+
+    /// What the flow of a slot is worth; `None` when it has none, or is held.
+    fn worth(&self, at: u32, word: Word, timeouts: &Timeouts, now: u32) -> Option<Worth> {
+        let state = word.state().filter(|_| !word.is_held())?;
+        let key = self.buckets.slot(at).key_without_addresses();
+        let is_over = is_over(&key, state, word.seen(), timeouts, now);
+        Some(if is_over { Worth::Over } else { state.worth() })
+    }
+
+    /// What ended the flow in a slot before this packet, which is to begin another with the same key;
+    /// `None` when nothing has.
+    fn end_before(
+        &self,
+        word: Word,
+        Sighting { key, side, flags, .. }: &Sighting,
+        timeouts: &Timeouts,
+        now: u32,
+    ) -> Option<End> {
+        let state = word.state()?;
+        if is_over(key, state, word.seen(), timeouts, now) {
+            return Some(End::Over);
+        }
+        let is_next = state.next(key, party(word, *side), *flags).is_none();
+        (is_next && state.worth() == Worth::Closing).then_some(End::Replaced)
+    }
+
+    /// Writes a flow over what a slot has, if that is what it had.
+    fn put(&self, at: u32, word: Word, end: End, entry: &Entry, hash: u64) -> bool {
+        let is_put = self.buckets.put(at, word, entry, hash);
+        if is_put {
+            self.counts.made.fetch_add(1, Relaxed);
+            self.counts.ended(end);
+        }
+        is_put
+    }
+
+    /// Frees a slot, if it has what it had.
+    fn take(&self, at: u32, word: Word, end: End) -> bool {
+        let is_taken = self.buckets.take(at, word);
+        if is_taken {
+            self.counts.ended(end);
+        }
+        is_taken
+    }
+
+    /// See the second of the [module](self)'s laws.
+    fn settle_twins(&self, sighting: &Sighting) {
+        fence(SeqCst);
+        let mut is_first = true;
+        self.buckets.visit(&sighting.key, sighting.hash, |at, word, _| {
+            if !std::mem::take(&mut is_first) {
+                self.take(at, word, End::Twin);
+            }
+            None::<()>
+        });
+    }
+}
+
+impl std::fmt::Debug for Flows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Flows").field("counters", &self.counters()).finish_non_exhaustive()
+    }
+}
+
+/// What ends the flow that a slot had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It had none.
+    None,
+    Over,
+    /// A new one needed the room.
+    Evicted(Worth),
+    /// The next one between the same ends.
+    Replaced,
+    /// The caller.
+    Removed,
+    /// The same flow, kept by another worker.
+    Twin,
+}
+
+impl From<Worth> for End {
+    fn from(worth: Worth) -> End {
+        match worth {
+            Worth::Over => End::Over,
+            _ => End::Evicted(worth),
+        }
+    }
+}
+
+/// Whether a flow that was last seen at tick `seen` has been silent for its time at tick `now`: never
+/// too early, and at most two ticks too late.
+#[inline]
+fn is_over(key: &Key, state: State, seen: u32, timeouts: &Timeouts, now: u32) -> bool {
+    let idle = now.saturating_sub(seen).saturating_sub(1);
+    idle != 0 && u64::from(idle) << TICK >= u64::from(timeouts.of(key, state)) * 1_000_000_000
+}
+
+#[inline]
+fn party(word: Word, side: Side) -> Party {
+    if word.began() == side { Party::Initiator } else { Party::Responder }
+}
+
+/// The tick of a time in nanoseconds.
+#[inline]
+fn tick(now: u64) -> u32 {
+    (now >> TICK) as u32
+}
