@@ -3,10 +3,12 @@
 
 mod daemon_support;
 
+use cableway::control::report::Drops;
 use cableway::control::samples::{DropSample, DropSamples};
+use cableway::control::trace::{Outcome, Report};
+use daemon_support::Space;
 use daemon_support::daemon::{Daemon, wait_for};
 use daemon_support::two::{Two, finish};
-use daemon_support::{Space, run};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
@@ -42,7 +44,7 @@ fn dropped_packets_are_shown() {
 }
 
 #[test]
-fn drops_are_watched_until_ctrl_c() {
+fn drops_are_watched_until_nobody_reads() {
     let two = Two::new();
     let (mut a, mut b) = two.start("eth0", "192.168.70.1", "192.168.70.2");
     two.a1.pings("10.9.9.9");
@@ -55,7 +57,62 @@ fn drops_are_watched_until_ctrl_c() {
     let rows: Vec<_> = std::iter::repeat_with(row).take(3).collect();
     assert_eq!(rows[0][2..4], ["-", "-"]);
     assert_eq!(rows[2][2..4], ["0", "0"], "nothing was dropped meanwhile: {rows:?}");
-    run("kill", &["-INT", &watch.id().to_string()]);
-    let _ = watch.wait();
+    drop(tables);
+    assert!(watch.wait().unwrap().success());
+    finish([&mut a, &mut b]);
+}
+
+/// A trace; the name of the reason for which its packet is dropped.
+fn traced(daemon: &Daemon, arguments: &[&str]) -> String {
+    let mut trace = Command::new(env!("CARGO_BIN_EXE_cableway"));
+    trace.args(["trace", "--json", "--socket"]).arg(&daemon.socket).args(arguments);
+    let output = trace.output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {error}");
+    let report: Report = serde_json::from_slice(&output.stdout).unwrap();
+    match &report.frames[0].outcome {
+        Outcome::Dropped { reason, .. } => reason.clone(),
+        other => format!("{other:?}"),
+    }
+}
+
+#[test]
+fn traces_name_the_reason_that_was_counted() {
+    let (two, pod) = (Two::new(), Space::new("b5"));
+    let (mut a, mut b) = two.start("eth0", "192.168.70.1", "192.168.70.2");
+    wait_for("the nodes to know each other", || two.a1.pings("10.9.2.2"));
+    // From a pod here: as captured in the pod, and as the sample says it.
+    let file = a.file("pod.pcap").display().to_string();
+    let mut tcpdump = Command::new("ip");
+    tcpdump.args(["netns", "exec", &two.a1.name, "tcpdump", "-Z", "root", "-U", "-c", "1"]);
+    tcpdump.args(["-i", "eth0", "-w", &file, "dst", "10.7.7.7"]);
+    let mut tcpdump = tcpdump.stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(tcpdump.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(said.any(|line| line.contains("listening on")));
+    assert!(!two.a1.pings("10.7.7.7"));
+    tcpdump.wait().unwrap();
+    let sample = latest(&a, "ttl.no_route");
+    assert_eq!(traced(&a, &["--port", "a1", "--pcap", &file]), sample.reason);
+    assert_eq!(traced(&a, &["--port", "a1", "--packet", &sample.packet]), sample.reason);
+    // From a pod behind the peer: as the sample has it, which is without the tunnel's headers by then.
+    let netns = &pod.name;
+    b.must(&format!("add port b5 --kind tun --netns {netns} --device eth0 --address 10.9.5.5/24"));
+    pod.ip("route replace default via 10.9.2.1 dev eth0 onlink");
+    assert!(!pod.pings("10.9.1.2"));
+    let sample = latest(&a, "route.peer_source");
+    assert_eq!(traced(&a, &["--peer", "b", "--packet", &sample.packet]), sample.reason);
+    assert_eq!(traced(&a, &["--peer", "b", "--hex", &sample.bytes]), sample.reason);
+    // What passes, and that none of it was counted.
+    let counted = || a.get::<Drops>("/v1/show/drops");
+    let before = counted().drops;
+    let packet = "tcp 10.9.1.2:40000 > 10.9.2.2:80 syn";
+    assert!(traced(&a, &["--port", "a1", "--packet", packet]).contains("port: \"eth0\""));
+    assert_eq!(
+        traced(&a, &["--port", "a1", "--packet", &packet.replace(".1.2", ".1.9")]),
+        "route.source"
+    );
+    assert_eq!(counted().drops, before);
+    let error = a.must_not("trace --port a1 --packet tcp");
+    assert!(error.contains("\ntcp\n   ^ expected"), "{error}");
     finish([&mut a, &mut b]);
 }

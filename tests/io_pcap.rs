@@ -4,7 +4,7 @@
 mod io;
 
 use cableway::io::Port;
-use cableway::io::pcap::{Pcap, PcapConfig};
+use cableway::io::pcap::{self, Pcap, PcapConfig};
 use io::Worker;
 use pcap_file::DataLink;
 use pcap_file::pcapng::PcapNgWriter;
@@ -81,6 +81,12 @@ fn what_was_written_is_replayed() {
         let paced = PcapConfig { rate: Some(1000), ..reading(link, &file) };
         assert_eq!(receive(&mut Pcap::open(paced).unwrap(), &mut worker), frames());
 
+        for (number, bytes) in (1..).zip(frames()) {
+            assert_eq!(pcap::frame(&file.0, number).unwrap(), (link, bytes));
+        }
+        let error = pcap::frame(&file.0, 5).unwrap_err().to_string();
+        assert!(error.contains("there is no frame 5; the last one is 4"), "{error}");
+
         let other = if link == Link::Ip { Link::Ethernet } else { Link::Ip };
         let error = Pcap::open(reading(other, &file)).err().unwrap().to_string();
         assert!(error.contains("link type") && error.contains(".pcap"), "{error}");
@@ -106,6 +112,10 @@ fn pcapng_with_a_frame_cut_short() {
     assert_eq!(receive(&mut port, &mut worker), [vec![1; 61], vec![3; 99]]);
     assert_eq!((worker.drops(TRUNCATED), worker.counters.received.get()), (1, 1));
 
+    assert_eq!(pcap::frame(&file.0, 3).unwrap(), (Link::Ethernet, vec![3; 99]));
+    let error = pcap::frame(&file.0, 2).unwrap_err().to_string();
+    assert!(error.contains("of frame 2 only a part was captured"), "{error}");
+
     // As IP packets these frames make no sense.
     let mut port = Pcap::open(reading(Link::Ip, &file)).unwrap();
     let error = port.rx(&mut Batch::new(), &mut worker.cx(0)).unwrap_err().to_string();
@@ -124,6 +134,7 @@ fn files_that_are_none() {
         let error = Pcap::open(reading(Link::Ip, &file)).err().unwrap().to_string();
         assert!(error.contains("broken.pcap: not a pcap"), "{error}");
     }
+    assert!(pcap::frame(&file.0, 1).unwrap_err().to_string().contains("not a pcap"));
     // Good until the middle of a frame.
     let output = PcapConfig { output: Some(file.0.clone()), ..config(Link::Ip) };
     let mut port = Pcap::open(output).unwrap();

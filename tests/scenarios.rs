@@ -11,6 +11,8 @@ mod describe;
 mod input;
 #[path = "scenarios/node.rs"]
 mod node;
+#[path = "scenarios/traced.rs"]
+mod traced;
 #[path = "scenarios/tshark.rs"]
 mod tshark;
 #[path = "scenarios/ways.rs"]
@@ -24,6 +26,7 @@ use pipeline::frame::{Memory, Pool};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use traced::Traced;
 
 /// Reasons that no scenario can give, each with the place of the test that does.
 const ELSEWHERE: &[(&str, &str)] = &[
@@ -61,8 +64,9 @@ fn scenarios() -> Vec<PathBuf> {
     folders
 }
 
-/// Plays one scenario: what `out.txt` should say, and the reasons it had to drop frames.
-fn play(folder: &Path, pool: &mut Pool) -> (String, Vec<Reason>) {
+/// Plays one scenario: what `out.txt` should say, and the reasons it had to drop frames. Of what comes in
+/// alone there is a trace before, which must tell what then happens, and which `each` gets.
+fn play(folder: &Path, pool: &mut Pool, mut each: impl FnMut(&Traced)) -> (String, Vec<Reason>) {
     let config = match folder.join("node.toml") {
         own if own.exists() => own,
         _ => root().join("node.toml"),
@@ -76,7 +80,13 @@ fn play(folder: &Path, pool: &mut Pool) -> (String, Vec<Reason>) {
         for step in batch {
             out += &format!("{}\n", step.line);
         }
-        for (port, frame) in node.step(batch) {
+        let traced = Traced::of(batch, &node);
+        let left = node.step(batch);
+        if let Some(traced) = traced {
+            each(&traced);
+            traced.check(&format!("{}: {}", folder.display(), batch[0].line), &node, &left);
+        }
+        for (port, frame) in left {
             out += &describe::leaving(&port, &frame);
         }
     }
@@ -96,7 +106,7 @@ fn pool() -> Pool {
 fn frames_leave_as_expected() {
     let (mut pool, mut failed) = (pool(), Vec::new());
     for folder in scenarios() {
-        let (found, _) = play(&folder, &mut pool);
+        let (found, _) = play(&folder, &mut pool, |_| {});
         let path = folder.join("out.txt");
         if std::env::var_os("UPDATE_EXPECT").is_some() {
             fs::write(path, found).unwrap();
@@ -129,8 +139,11 @@ fn diff(expected: &str, found: &str) -> String {
 #[test]
 fn every_drop_reason_is_tested() {
     let mut pool = pool();
-    let produced: BTreeSet<String> =
-        scenarios().iter().flat_map(|folder| play(folder, &mut pool).1).map(Reason::name).collect();
+    let produced: BTreeSet<String> = scenarios()
+        .iter()
+        .flat_map(|folder| play(folder, &mut pool, |_| {}).1)
+        .map(Reason::name)
+        .collect();
     let elsewhere: BTreeSet<String> = ELSEWHERE.iter().map(|(name, _)| name.to_string()).collect();
     let declared: BTreeSet<String> = drops::all().map(Reason::name).collect();
     let untested: Vec<_> = declared.iter().filter(|r| !produced.contains(*r)).collect();

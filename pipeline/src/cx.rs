@@ -42,6 +42,11 @@ impl Reinject {
         REINJECT - self.queue.len()
     }
 
+    /// The frames in their order, each with the stage that it enters before.
+    pub fn iter(&self) -> impl Iterator<Item = &(StageId, Frame)> {
+        self.queue.iter()
+    }
+
     /// The first frame, if it enters at the same stage as the ones before (`None`: any stage).
     pub fn next(&mut self, entry: Option<StageId>) -> Option<(StageId, Frame)> {
         self.queue.pop_front_if(|(stage, _)| entry.is_none_or(|entry| entry == *stage))

@@ -51,16 +51,17 @@ impl Pipeline {
     /// Takes a batch through all stages and settles it; then what was reinjected meanwhile. `batch`
     /// is empty afterwards.
     pub fn run(&mut self, batch: &mut Batch, turn: &mut Turn<'_>) {
-        self.run_watched(batch, turn, |_| {});
+        self.run_watched(batch, turn, |_, _, _| {});
     }
 
-    /// The same, and tells `after` of each stage that has looked at a batch, and of settling.
+    /// The same, and shows `after` each batch behind each stage that has looked at it, with what the
+    /// stage had at hand; and at last, empty, when it was settled.
     #[inline]
     pub fn run_watched(
         &mut self,
         batch: &mut Batch,
         turn: &mut Turn<'_>,
-        mut after: impl FnMut(StageId),
+        mut after: impl FnMut(StageId, &Batch, &Cx<'_>),
     ) {
         self.fit(turn);
         self.pass(batch, 0, turn, &mut after);
@@ -76,7 +77,7 @@ impl Pipeline {
             cx.counters.doing.set(Step::Stage(*id));
             stage.tick(&mut cx);
         }
-        self.run_reinjected(turn, &mut |_| {});
+        self.run_reinjected(turn, &mut |_, _, _| {});
     }
 
     /// Frames that wait in the stages and queues.
@@ -91,7 +92,7 @@ impl Pipeline {
         for (_, stage) in stages {
             stage.close(&mut Pipeline::cx(reinject, queues, turn));
         }
-        self.run_reinjected(turn, &mut |_| {});
+        self.run_reinjected(turn, &mut |_, _, _| {});
         let mut queues = std::mem::take(&mut self.queues);
         for frame in queues.iter_mut().flat_map(|queue| queue.drain(..)) {
             turn.counters.dropped(&frame, stages::port::GONE);
@@ -114,7 +115,7 @@ impl Pipeline {
         batch: &mut Batch,
         entry: usize,
         turn: &mut Turn<'_>,
-        after: &mut impl FnMut(StageId),
+        after: &mut impl FnMut(StageId, &Batch, &Cx<'_>),
     ) {
         let Pipeline { stages, reinject, queues, .. } = self;
         let mut cx = Pipeline::cx(reinject, queues, turn);
@@ -124,13 +125,17 @@ impl Pipeline {
             }
             cx.counters.doing.set(Step::Stage(*id));
             stage.process(batch, &mut cx);
-            after(*id);
+            after(*id, batch, &cx);
         }
         settle::settle(batch, &mut cx);
-        after(StageId::Settle);
+        after(StageId::Settle, batch, &cx);
     }
 
-    fn run_reinjected(&mut self, turn: &mut Turn<'_>, after: &mut impl FnMut(StageId)) {
+    fn run_reinjected(
+        &mut self,
+        turn: &mut Turn<'_>,
+        after: &mut impl FnMut(StageId, &Batch, &Cx<'_>),
+    ) {
         if self.reinject.is_empty() {
             return;
         }

@@ -70,6 +70,11 @@ impl Queues {
         None
     }
 
+    /// The queue of a port, if it has one.
+    pub fn get(&self, port: PortId) -> Option<&VecDeque<Frame>> {
+        self.each.get(port.index())
+    }
+
     /// The queue of a port, if it has one. To put something in, use [`push`](Self::push).
     #[inline]
     pub fn get_mut(&mut self, port: PortId) -> Option<&mut VecDeque<Frame>> {

@@ -10,6 +10,7 @@ pub mod lab;
 pub mod run;
 pub mod schema;
 pub mod show;
+pub mod trace;
 
 use clap::Parser;
 use std::fmt::Display;
@@ -34,6 +35,7 @@ enum Command {
     Apply(edit::Apply),
     Dump(edit::Dump),
     Show(show::Args),
+    Trace(trace::Args),
     Lab(lab::Args),
     Bench(bench::Args),
     Schema(schema::Args),
@@ -50,6 +52,7 @@ pub fn main() -> ExitCode {
         Command::Apply(args) => finish(args.run()),
         Command::Dump(args) => finish(args.run()),
         Command::Show(args) => finish(show::run(&args)),
+        Command::Trace(args) => finish(trace::run(&args)),
         Command::Lab(args) => lab::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Schema(args) => schema::run(&args),

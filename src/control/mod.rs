@@ -45,6 +45,7 @@ pub mod state;
 pub mod supervisor;
 #[allow(unsafe_code)]
 mod sys;
+pub mod trace;
 pub mod underlay;
 pub mod undo;
 pub mod upgrade;

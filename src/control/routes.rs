@@ -97,6 +97,14 @@ impl<'a> Hops<'a> {
         implied.or_else(|| Some(self.via(prefix, &self.desired.routes().get(&prefix)?.value)))
     }
 
+    /// The longest prefix that leads somewhere and that an address is in.
+    pub fn longest(&self, address: IpAddr) -> Option<IpNet> {
+        let most = IpNet::from(address).prefix_len();
+        let prefixes =
+            (0..=most).rev().filter_map(|len| Some(IpNet::new(address, len).ok()?.trunc()));
+        prefixes.into_iter().find(|prefix| self.hop(*prefix).is_some())
+    }
+
     /// Everything that leads somewhere, by family and prefix.
     pub fn all(&self) -> impl Iterator<Item = (IpNet, Hop)> {
         let routes = self.desired.routes().iter();

@@ -336,7 +336,7 @@ pub(super) fn port_name(snapshot: &Snapshot, id: PortId) -> String {
     snapshot.ports.get(id.index()).map_or_else(|| format!("#{}", id.0), |port| port.name.clone())
 }
 
-fn state_name(state: NeighbourState) -> &'static str {
+pub(super) fn state_name(state: NeighbourState) -> &'static str {
     match state {
         NeighbourState::Incomplete => "incomplete",
         NeighbourState::Reachable => "reachable",

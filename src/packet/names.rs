@@ -61,3 +61,22 @@ pub(super) fn message(v6: bool, [kind, code]: [u8; 2]) -> String {
     let known = messages(v6).iter().find(|(_, known)| *known == [kind, code]);
     known.map_or_else(|| format!("{kind}/{code}"), |(name, _)| (*name).to_owned())
 }
+
+/// What may stand for a protocol.
+pub(super) const PROTOCOL: &str =
+    "a protocol: tcp, udp, icmp, icmpv6, sctp, gre, esp, … or its number";
+
+/// The protocol that is called so.
+pub(super) fn protocol_number(name: &str) -> Option<u8> {
+    let known = PROTOCOLS.iter().find(|(known, _)| *known == name);
+    known.map(|(_, number)| *number).or_else(|| name.parse().ok())
+}
+
+/// The message that is called so: type and code.
+pub(super) fn message_number(v6: bool, name: &str) -> Option<[u8; 2]> {
+    let known = messages(v6).iter().find(|(known, _)| *known == name);
+    known.map(|(_, message)| *message).or_else(|| {
+        let (kind, code) = name.split_once('/')?;
+        Some([kind.parse().ok()?, code.parse().ok()?])
+    })
+}

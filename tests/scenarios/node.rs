@@ -12,6 +12,7 @@ use cableway::control::build::{self, DeviceFacts, Facts, OpenPort, UplinkFacts, 
 use cableway::control::desired::Desired;
 use cableway::control::numbers::Numbers;
 use cableway::control::routes::{Hops, RouteTables};
+use cableway::control::trace;
 use cableway::control::underlay::PathMtus;
 use encap::wire::{Mac, ipv4, ipv6, protocol};
 use pipeline::drops::{self, Counters, Reason};
@@ -107,7 +108,33 @@ impl<'a> Node<'a> {
         frame
     }
 
-    fn forget(&mut self) {
+    /// What would become of a packet.
+    pub(crate) fn trace(&self, input: &trace::Input) -> Result<trace::Report, trace::Wrong> {
+        let Node { config, snapshot, now, .. } = self;
+        let desired = Desired::new(config.clone());
+        let hops = Hops::new(&desired, snapshot);
+        let prefix = |address| hops.longest(address);
+        trace::trace(&trace::Tables { snapshot, now: *now, prefix: &prefix }, input)
+    }
+
+    /// Whether no pod's MAC is known.
+    pub(crate) fn knows_no_pod(&self) -> bool {
+        let is_pod = |port: PortId| self.snapshot.ports[port.index()].role == Role::Pod;
+        let mut pods = self.snapshot.neighbours.iter().filter(|station| is_pod(station.port));
+        pods.all(|station| station.state(self.now).0.is_none())
+    }
+
+    /// Frames that it holds.
+    pub(crate) fn held(&self) -> u64 {
+        self.counters.held.get()
+    }
+
+    /// How many frames it dropped for each reason.
+    pub(crate) fn dropped(&self) -> Vec<(Reason, u64)> {
+        drops::all().map(|reason| (reason, self.counters.drops(reason))).collect()
+    }
+
+    pub(crate) fn forget(&mut self) {
         for neighbour in self.snapshot.neighbours.iter() {
             if self.snapshot.ports[neighbour.port.index()].role == Role::Pod {
                 neighbour.clear();

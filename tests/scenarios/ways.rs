@@ -23,15 +23,26 @@ fn tshark_finds_no_fault_in_what_is_sent() {
     if !tshark::is_here() {
         return;
     }
+    configs().for_each(|(config, _)| judge(&config));
+}
+
+/// A node for each way, and the name of the tunnel, as far as it has one.
+pub(crate) fn configs() -> impl Iterator<Item = (Config, String)> {
     let samples = Table::try_from(encap::Configs::samples()).unwrap();
-    let samples = samples.iter().flat_map(|(kind, samples)| {
-        samples.as_array().unwrap().iter().map(move |sample| Some((kind.as_str(), sample)))
-    });
-    for tunnel in samples.chain([None]) {
-        for address in ["192.168.77.2", "fd77::2"] {
-            judge(&config(tunnel, address));
-        }
-    }
+    let tunnels: Vec<_> = samples
+        .iter()
+        .flat_map(|(kind, samples)| {
+            samples.as_array().unwrap().iter().map(move |s| Some((kind, s)))
+        })
+        .chain([None])
+        .map(|tunnel| tunnel.map(|(kind, sample)| (kind.clone(), sample.clone())))
+        .collect();
+    tunnels.into_iter().flat_map(|tunnel| {
+        let tunnel = tunnel.as_ref().map(|(kind, sample)| (kind.as_str(), sample));
+        let name =
+            tunnel.map_or("without a tunnel", |(_, sample)| sample["name"].as_str().unwrap());
+        ["192.168.77.2", "fd77::2"].map(|address| (config(tunnel, address), name.to_owned()))
+    })
 }
 
 /// The scenarios' node with one peer, which has this address and is reached by this tunnel.

@@ -40,6 +40,21 @@ pub struct Neighbour {
     probed: AtomicU64,
 }
 
+/// A copy knows what is known now, and learns on its own.
+impl Clone for Neighbour {
+    fn clone(&self) -> Neighbour {
+        let copy = |word: &AtomicU64| AtomicU64::new(word.load(Relaxed));
+        Neighbour {
+            port: self.port,
+            address: self.address,
+            state: copy(&self.state),
+            confirmed: copy(&self.confirmed),
+            asked: copy(&self.asked),
+            probed: copy(&self.probed),
+        }
+    }
+}
+
 /// What to do about a station, by [`Neighbour::resolve`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resolution {

@@ -34,6 +34,11 @@ impl<T> Slots<T> {
         old
     }
 
+    /// The same slots with other things, made of those that there are.
+    pub fn map<U>(&self, f: impl Fn(&T) -> U) -> Slots<U> {
+        Slots(self.0.iter().map(|slot| slot.as_ref().map(&f)).collect())
+    }
+
     /// One more than the largest index in use.
     pub fn end(&self) -> usize {
         self.0.len()
@@ -97,6 +102,14 @@ mod tests {
         assert_eq!(slots.entries().collect::<Vec<_>>(), [(0, &'a'), (2, &'c')]);
         assert_eq!(slots.insert(1, 'd'), None);
         assert_eq!(slots.iter().copied().collect::<String>(), "adc");
+    }
+
+    #[test]
+    fn other_things_keep_the_slots() {
+        let mut slots = Slots::from(vec![1, 2, 3]);
+        slots.remove(1);
+        let others = slots.map(|n| n * 10);
+        assert_eq!(others.entries().collect::<Vec<_>>(), [(0, &10), (2, &30)]);
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl Lane {
         let turn = &mut Turn { snapshot, pool, counters, now: NOW };
         match &mut watch {
             None => pipeline.run(batch, turn),
-            Some(watch) => pipeline.run_watched(batch, turn, |stage| watch.lap(stage)),
+            Some(watch) => pipeline.run_watched(batch, turn, |stage, _, _| watch.lap(stage)),
         }
         let mut from = 0;
         while let Some(id) = pipeline.queues.next_busy(from) {

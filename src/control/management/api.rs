@@ -10,7 +10,7 @@ use crate::control::desired::plan::Fixed;
 use crate::control::desired::{Desired, Edit, Refused, RouteEdits};
 use crate::control::report::What;
 use crate::control::samples::DropSamples;
-use crate::control::{orders, report};
+use crate::control::{orders, report, trace};
 use axum::Json;
 use axum::extract::{Path, Query, State as With};
 use axum::http::StatusCode;
@@ -40,6 +40,13 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         "Tells the latest dropped frames, of all reasons or of `reason`",
         || get(samples),
         Part::of::<DropSamples>,
+    ),
+    Endpoint::post(
+        "/trace",
+        "Tells what would become of a packet, and why; nothing comes of it",
+        || post(trace),
+        Part::of::<trace::Input>,
+        Part::of::<trace::Report>,
     ),
     Endpoint::get("/openapi.json", "This document", || get(openapi), Part::any),
     Endpoint::get("/ports", "Lists the ports", || get(ports), Part::of::<PortList>),
@@ -102,6 +109,7 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         "Puts and deletes many routes, all of them or none",
         || post(batch),
         Part::of::<RouteBatch>,
+        Part::of::<Done>,
     ),
     Endpoint::get(
         "/routes/{prefix}",
@@ -254,6 +262,17 @@ async fn samples(With(served): With<Served>, Query(of): Query<Of>) -> Answered {
         })
     });
     Ok(Json(served.state.drop_samples(reason.transpose()?)).into_response())
+}
+
+async fn trace(With(served): With<Served>, body: Whole) -> Answered {
+    let unprocessable = |problem| problems(StatusCode::UNPROCESSABLE_ENTITY, vec![problem]);
+    let input = serde_json::from_value(body::json(&body.0)?)
+        .map_err(|error| unprocessable(Problem::whole(error.to_string())))?;
+    let traced = body::aside(move || Ok(served.state.trace(&input))).await?;
+    let report = traced.map_err(|wrong| {
+        unprocessable(Problem { pointer: wrong.pointer.to_owned(), message: wrong.message })
+    })?;
+    Ok(Json(report).into_response())
 }
 
 async fn openapi() -> Response {

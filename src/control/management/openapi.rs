@@ -88,8 +88,9 @@ impl Endpoint {
         summary: &'static str,
         serve: Serve,
         takes: Gives,
+        gives: Gives,
     ) -> Endpoint {
-        Endpoint { method: "post", path, summary, serve, takes, gives: Part::of::<Done> }
+        Endpoint { method: "post", path, summary, serve, takes, gives }
     }
 
     pub(super) const fn delete(

@@ -316,3 +316,24 @@ async fn the_latest_dropped_frames_are_told() {
     assert_eq!(status, 404);
     assert!(error["error"].as_str().unwrap().contains("`route.source`"), "{error}");
 }
+
+#[tokio::test]
+async fn packets_are_traced() {
+    let fake = Fake::new();
+    let input = json!({ "port": "a1", "packet": "udp 10.0.1.2:1 > 10.99.0.1:2" });
+    let (status, report) = fake.json("POST", "/v1/trace", input).await;
+    assert_eq!(status, 200, "{report}");
+    let outcome = &report["frames"][0]["outcome"];
+    assert_eq!(outcome["is"], "dropped", "{report}");
+    let wrong = [
+        (json!({ "port": "a1", "packet": "udp 10.0.1.2:1" }), "/packet", "expected `>`"),
+        (json!({ "port": "zz", "packet": "icmp 10.0.1.2 > 10.0.1.3" }), "/port", "one of eth0, a1"),
+        (json!({ "prot": "a1" }), "", "unknown field `prot`"),
+    ];
+    for (input, pointer, message) in wrong {
+        let (status, error) = fake.json("POST", "/v1/trace", input).await;
+        assert_eq!((status, &error["problems"][0]["pointer"]), (422, &json!(pointer)), "{error}");
+        let told = error["problems"][0]["message"].as_str().unwrap();
+        assert!(told.contains(message), "{error}");
+    }
+}

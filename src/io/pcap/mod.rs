@@ -13,7 +13,7 @@ use source::Source;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufWriter};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
 /// The longest frame that is written: a super-frame, and then some.
@@ -61,6 +61,57 @@ pub enum PcapFileError {
         /// What the port is to have.
         expected: Link,
     },
+    /// It has fewer frames.
+    #[error("{}: there is no frame {number}; the last one is {most}", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// The frame that was asked for.
+        number: usize,
+        /// How many there are.
+        most: usize,
+    },
+    /// Not all of a frame was captured.
+    #[error("{}: of frame {number} only a part was captured; expected all of it (tcpdump -s 0)", path.display())]
+    Part {
+        /// The file.
+        path: PathBuf,
+        /// The frame.
+        number: usize,
+    },
+}
+
+/// A captured frame, the `number`th from 1 on, and what it starts with.
+///
+/// # Errors
+/// When the file is no capture, has no such frame, or only a part of it.
+pub fn frame(path: &Path, number: usize) -> Result<(Link, Vec<u8>), PcapFileError> {
+    // Of which kind a pcap file is shows at its start, and of a pcapng file on the way.
+    match nth(path, Link::Ethernet, number) {
+        Err(PcapFileError::Link { .. }) => nth(path, Link::Ip, number),
+        Err(invalid @ PcapFileError::Invalid { .. }) => {
+            nth(path, Link::Ip, number).map_err(|_| invalid)
+        }
+        result => result,
+    }
+}
+
+fn nth(path: &Path, link: Link, number: usize) -> Result<(Link, Vec<u8>), PcapFileError> {
+    let mut source = Source::open(path, link)?;
+    let mut n = 0;
+    loop {
+        n += 1;
+        let next = source.next(link, |captured| captured.whole.then(|| captured.bytes.to_vec()));
+        let invalid = |source| PcapFileError::Invalid { path: path.to_owned(), source };
+        match next.map_err(invalid)? {
+            None => {
+                return Err(PcapFileError::Missing { path: path.to_owned(), number, most: n - 1 });
+            }
+            Some(_) if n < number => {}
+            Some(Some(bytes)) => return Ok((link, bytes)),
+            Some(None) => return Err(PcapFileError::Part { path: path.to_owned(), number }),
+        }
+    }
 }
 
 /// A port over capture files.
