@@ -17,6 +17,8 @@
 
 mod buckets;
 mod key;
+#[cfg(all(test, loom))]
+mod loom;
 mod show;
 mod slot;
 mod state;
@@ -29,7 +31,7 @@ pub use show::{Counters, Flow, Numbers};
 pub use state::{Party, State, Timeouts};
 pub use tcp::Flags;
 
-use crate::sync::{Arc, Ordering::*, fence};
+use crate::sync::{Ordering::*, fence};
 use buckets::Buckets;
 use crossbeam::utils::CachePadded;
 use key::Secret;
@@ -37,6 +39,7 @@ use show::Counts;
 use slot::{Entry, Word};
 use state::Worth;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// A tick is 2^28 nanoseconds, a little more than a quarter of a second: a flow's slot is written
 /// at most once in a tick, whatever comes.
