@@ -85,6 +85,9 @@ impl Samples {
     fn write(&self, n: u64, reason: Reason, [at, len, ids]: [u64; 3], bytes: &[u8]) {
         let Some(Ring(slots)) = self.ring(reason) else { return };
         let bytes = &bytes[..bytes.len().min(BYTES)];
+        // As many words each time: that costs less than to count them.
+        let mut room = [0; BYTES];
+        room[..bytes.len()].copy_from_slice(bytes);
         let slot = &slots[n as usize % EACH];
         slot.sequence.store(2 * n + 1, Ordering::Relaxed);
         // Whoever sees one of the words below sees the odd number.
@@ -93,10 +96,7 @@ impl Samples {
         for (word, value) in slot.facts.iter().zip([at, len, ids | kept]) {
             word.store(value, Ordering::Relaxed);
         }
-        let (words, rest) = bytes.as_chunks();
-        let mut last = [0; WORD];
-        last[..rest.len()].copy_from_slice(rest);
-        for (word, value) in slot.bytes.iter().zip(words.iter().chain([&last])) {
+        for (word, value) in slot.bytes.iter().zip(room.as_chunks().0) {
             word.store(u64::from_ne_bytes(*value), Ordering::Relaxed);
         }
         slot.sequence.store(2 * n + 2, Ordering::Release);
