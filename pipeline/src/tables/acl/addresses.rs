@@ -3,6 +3,7 @@
 //!
 //! A set is kept as ranges, sorted, of which no two touch: so equal sets are equal values.
 
+use super::program::key;
 use ipnet::IpNet;
 use std::net::IpAddr;
 
@@ -13,8 +14,8 @@ pub(super) struct Addresses {
     pub(super) v6: Ranges,
 }
 
-/// Addresses of one family, as numbers: first and last of each range.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+/// Numbers, such as addresses of one family: first and last of each range.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Ranges(Vec<(u128, u128)>);
 
 /// An address as a number.
@@ -88,7 +89,14 @@ impl Addresses {
 }
 
 impl Ranges {
-    fn new(mut ranges: Vec<(u128, u128)>) -> Ranges {
+    /// All [keys](super::program::key) of services.
+    pub(super) fn services() -> Ranges {
+        Ranges(vec![(0, key(u8::MAX, u16::MAX).into())])
+    }
+
+    /// From ranges in any order, of which some may be empty.
+    pub(super) fn new(mut ranges: Vec<(u128, u128)>) -> Ranges {
+        ranges.retain(|(first, last)| first <= last);
         ranges.sort_unstable();
         ranges.dedup_by(|next, (_, last)| {
             let touches = next.0 <= last.saturating_add(1);
@@ -134,7 +142,7 @@ impl Ranges {
         self.and(&Ranges(gaps))
     }
 
-    fn contains(&self, bits: u128) -> bool {
+    pub(super) fn contains(&self, bits: u128) -> bool {
         let next = self.0.partition_point(|&(first, _)| first <= bits);
         next > 0 && bits <= self.0[next - 1].1
     }

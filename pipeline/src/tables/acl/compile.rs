@@ -5,6 +5,7 @@
 //! rule, too, and so are defaults and failsafes: a decision always has one that can be named and
 //! counted.
 
+use super::addresses::Ranges;
 use super::model::*;
 use super::sets::Sets;
 use super::table::{Entry, Line, Table};
@@ -236,8 +237,8 @@ impl Policy {
     }
 }
 
-/// The first and the last key of each service; of no service, those of all.
-fn keys(services: &[Service]) -> Arc<[(u32, u32)]> {
+/// The keys of services; of no service, those of all.
+fn keys(services: &[Service]) -> Arc<Ranges> {
     let keys = |service: &Service| {
         let (first, last) = match service.what {
             What::Any => (0, u16::MAX),
@@ -250,12 +251,13 @@ fn keys(services: &[Service]) -> Arc<[(u32, u32)]> {
                 (u16::from_be_bytes([kind, 0]), u16::from_be_bytes([kind, u8::MAX]))
             }
         };
-        (program::key(service.protocol, first), program::key(service.protocol, last))
+        let key = |number| program::key(service.protocol, number).into();
+        (key(first), key(last))
     };
-    match services {
-        [] => [(0, program::key(u8::MAX, u16::MAX))].into(),
-        _ => services.iter().map(keys).collect(),
-    }
+    Arc::new(match services {
+        [] => Ranges::services(),
+        _ => Ranges::new(services.iter().map(keys).collect()),
+    })
 }
 
 impl From<Action> for Verb {

@@ -5,14 +5,15 @@
 //! table for each tier in which a policy selects the port.
 //!
 //! ```text
-//!            port's name           tier by tier       far address     service
-//!   Policies ────────────▶ Program ────────────▶ Table ─────────▶ chain ────▶ first rule
+//!            port's name           tier by tier       address, service
+//!   Policies ────────────▶ Program ────────────▶ Table ────────────────▶ first rule
 //! ```
 //!
 //! What packets cost does not grow with the number of rules, but for the depth of a search: see
 //! [`grid`]. Ports that the same policies select share a program, and programs share tables.
 
 mod addresses;
+mod bitmaps;
 mod compile;
 mod grid;
 pub mod model;

@@ -24,11 +24,15 @@ impl Number for u128 {
     const MAX: u128 = u128::MAX;
 }
 
+#[derive(Clone, Debug)]
+#[repr(align(64))]
+struct Block<K>([K; FAN]);
+
 /// A value for every key; see the [module](self).
 #[derive(Debug)]
 pub(super) struct Steps<K> {
     /// The blocks of all levels, the root's first.
-    blocks: Box<[[K; FAN]]>,
+    blocks: Box<[Block<K>]>,
     /// Of every level its first block; none where there is one value only.
     levels: [u32; MAX_LEVELS],
     depth: u8,
@@ -44,8 +48,8 @@ impl<K: Number> Steps<K> {
         let mut levels = Vec::new();
         let mut lasts: Vec<K> = steps.iter().map(|step| step.0).collect();
         while lasts.len() > 1 {
-            let level: Vec<[K; FAN]> = lasts.chunks(FAN).map(block).collect();
-            lasts = level.iter().map(|block| block[FAN - 1]).collect();
+            let level: Vec<Block<K>> = lasts.chunks(FAN).map(block).collect();
+            lasts = level.iter().map(|Block(keys)| keys[FAN - 1]).collect();
             levels.insert(0, level);
         }
         let mut starts = [0; MAX_LEVELS];
@@ -65,9 +69,9 @@ impl<K: Number> Steps<K> {
     pub(super) fn at(&self, key: K) -> (u32, K) {
         let (mut index, mut last) = (0, K::MAX);
         for &start in &self.levels[..usize::from(self.depth)] {
-            let block = &self.blocks[start as usize + index];
-            let before = block.iter().map(|&last| u32::from(last < key)).sum::<u32>() as usize;
-            last = block[before % FAN];
+            let Block(keys) = &self.blocks[start as usize + index];
+            let before = count_less(keys, key);
+            last = keys[before % FAN];
             index = index * FAN + before;
         }
         (self.values[index], last)
@@ -78,10 +82,22 @@ impl<K: Number> Steps<K> {
     }
 }
 
-fn block<K: Number>(keys: &[K]) -> [K; FAN] {
+fn block<K: Number>(keys: &[K]) -> Block<K> {
     let mut block = [K::MAX; FAN];
     block[..keys.len()].copy_from_slice(keys);
-    block
+    Block(block)
+}
+
+/// Counts in four lanes, for which the compiler has instructions.
+#[inline]
+fn count_less<K: Number>(keys: &[K; FAN], key: K) -> usize {
+    let mut lanes = [0_u32; 4];
+    for four in keys.as_chunks::<4>().0 {
+        for (lane, &last) in lanes.iter_mut().zip(four) {
+            *lane += u32::from(last < key);
+        }
+    }
+    lanes.iter().sum::<u32>() as usize
 }
 
 #[cfg(test)]

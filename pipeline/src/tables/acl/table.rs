@@ -9,7 +9,7 @@
 //! through many would only bring forth many lines.
 
 use super::RuleId;
-use super::addresses::{Addresses, Bits};
+use super::addresses::{Addresses, Bits, Ranges};
 use super::grid::{Grid, by_prefix};
 use super::model::Verb;
 use super::sets::Sets;
@@ -50,8 +50,8 @@ pub(super) struct Line {
     /// Indices into all sets of addresses.
     pub(super) near: usize,
     pub(super) far: usize,
-    /// First and last [key](super::program::key) of each.
-    pub(super) services: Arc<[(u32, u32)]>,
+    /// Their [keys](super::program::key).
+    pub(super) services: Arc<Ranges>,
 }
 
 /// One tier's rules for one direction of ports that the same policies select; see the
@@ -79,7 +79,7 @@ struct Log {
     entry: Entry,
     near: Arc<Addresses>,
     far: Arc<Addresses>,
-    services: Arc<[(u32, u32)]>,
+    services: Arc<Ranges>,
 }
 
 /// A packet as tables see it.
@@ -132,7 +132,10 @@ impl Table {
 
     pub(super) fn memory(&self) -> usize {
         let logs = self.logs.iter().map(|log| {
-            size_of_val(log) + log.near.memory() + log.far.memory() + size_of_val(&*log.services)
+            size_of_val(log)
+                + log.near.memory()
+                + log.far.memory()
+                + size_of_val(log.services.ranges())
         });
         let near = self.near.as_ref().map_or(0, Near::memory);
         size_of_val(self) + self.anywhere.memory() + near + logs.sum::<usize>()
@@ -173,8 +176,7 @@ impl Near {
 
 impl Log {
     fn matches(&self, probe: Probe) -> bool {
-        let is_service = |&(first, last): &(u32, u32)| (first..=last).contains(&probe.service);
-        self.services.iter().any(is_service)
+        self.services.contains(probe.service.into())
             && self.near.contains(probe.near)
             && self.far.contains(probe.far)
     }
