@@ -1,6 +1,7 @@
 //! Every example in `configs/` is a valid config, and every file in `tests/bad-configs/` is refused
-//! with exactly the errors in the `.stderr` file beside it. `tests/old-configs/` has what earlier
-//! versions came with, by version; those files never change.
+//! with exactly the errors in the `.stderr` file beside it; every one in `tests/odd-configs/` is valid,
+//! with such warnings. `tests/old-configs/` has what earlier versions came with, by version; those files
+//! never change.
 //!
 //! `UPDATE_EXPECT=1 cargo test --test config` writes the `.stderr` files anew.
 #![allow(clippy::unwrap_used)]
@@ -45,14 +46,31 @@ fn errors_are_as_expected() {
     for path in files("tests/bad-configs") {
         let name = path.file_name().unwrap().to_string_lossy();
         let errors = Config::parse(&fs::read_to_string(&path).unwrap(), &name);
-        let found = format!("{}\n", errors.expect_err(&name));
-        let expected = path.with_extension("stderr");
-        if std::env::var_os("UPDATE_EXPECT").is_some() {
-            fs::write(expected, found).unwrap();
-        } else {
-            let expected = fs::read_to_string(&expected).unwrap_or_default();
-            assert!(found == expected, "{name}\nexpected:\n{expected}\nfound:\n{found}");
-        }
+        compare(&path, &errors.expect_err(&name).to_string());
+    }
+}
+
+#[test]
+fn warnings_are_as_expected() {
+    for path in files("tests/odd-configs") {
+        let mut warnings = String::new();
+        let folder = format!("{}/", path.parent().unwrap().display());
+        let config = Config::load_warned(&path, |found| {
+            warnings = found.to_string().replace(&folder, "");
+        });
+        config.unwrap_or_else(|errors| panic!("\n{errors}"));
+        compare(&path, &warnings);
+    }
+}
+
+/// What was found of a config is what stands beside it.
+fn compare(path: &Path, found: &str) {
+    let (expected, found) = (path.with_extension("stderr"), format!("{found}\n"));
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        fs::write(expected, found).unwrap();
+    } else {
+        let expected = fs::read_to_string(&expected).unwrap_or_default();
+        assert!(found == expected, "{}\nexpected:\n{expected}\nfound:\n{found}", path.display());
     }
 }
 

@@ -18,9 +18,8 @@ mod tshark;
 #[path = "scenarios/ways.rs"]
 mod ways;
 
-use cableway::config::Config;
 use input::{Step, parse};
-use node::Node;
+use node::{Node, load};
 use pipeline::drops::{self, Reason};
 use pipeline::frame::{Memory, Pool};
 use std::collections::BTreeSet;
@@ -73,8 +72,7 @@ fn play(folder: &Path, pool: &mut Pool, mut each: impl FnMut(&Traced)) -> (Strin
     };
     let steps = parse(&fs::read_to_string(folder.join("in.txt")).unwrap())
         .unwrap_or_else(|error| panic!("{}/in.txt:{error}", folder.display()));
-    let config = Config::load(&config).unwrap_or_else(|errors| panic!("\n{errors}"));
-    let mut node = Node::new(config, pool);
+    let mut node = Node::new(load(&config), folder, pool);
     let mut out = String::new();
     for batch in steps.chunk_by(|_, next| next.together) {
         for step in batch {

@@ -4,9 +4,10 @@
 //! a [`Neighbour`] is shared by all generations that mention it and holds its MAC in atomics.
 
 use crate::frame::Link;
+use crate::tables::guard::Guard;
 use crate::tables::lpm::Lpm;
 use crate::tables::neighbours::Neighbour;
-use crate::tables::{Group, Slots};
+use crate::tables::{Flows, Group, Slots};
 use encap::wire::Mac;
 use encap::{Encap, Steer, Tunnel};
 use hashbrown::HashMap;
@@ -297,6 +298,10 @@ pub struct Snapshot {
     pub routes4: Arc<Lpm<Ipv4Addr>>,
     /// IPv6 routes: values are [`NextHop::to_bits`].
     pub routes6: Arc<Lpm<Ipv6Addr>>,
+    /// What policies enforce.
+    pub guard: Arc<Guard>,
+    /// Flows that they let begin; shared between generations.
+    pub flows: Arc<Flows>,
 }
 
 impl Snapshot {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 /// Check config files, and list every error in them
 ///
 /// Prints `FILE: ok` for a valid file, and each error as FILE:LINE:COLUMN, what was found and what
-/// is expected. Nothing is looked up on the machine: a file can be checked anywhere.
+/// is expected. What is valid and hardly meant so is a warning. Nothing is looked up on the machine: a file can be checked anywhere.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The files to check
@@ -19,7 +19,7 @@ pub struct Args {
 pub fn run(args: &Args) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
     for file in &args.files {
-        match Config::load(file) {
+        match Config::load_warned(file, |warnings| eprintln!("{warnings}")) {
             Ok(_) => println!("{}: ok", file.display()),
             Err(errors) => {
                 eprintln!("{errors}");

@@ -4,10 +4,11 @@
 //! for the lines and columns of its errors.
 
 use crate::config::{Config, Kind, LoadError};
+use crate::control::desired::AclSections;
 use crate::control::management::Done;
 use crate::control::management::client::{self, ClientError, Content, escape};
 use clap::{ArgAction, Subcommand};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -22,7 +23,7 @@ struct Common {
     socket: PathBuf,
 }
 
-/// Add a port, peer, route or gateway address to a running daemon, or change it
+/// Add a port, peer, route, gateway address or policies to a running daemon, or change them
 #[derive(Debug, clap::Args)]
 pub struct Add {
     #[command(subcommand)]
@@ -31,7 +32,7 @@ pub struct Add {
     common: Common,
 }
 
-/// Take a port, peer, route or gateway address from a running daemon
+/// Take a port, peer, route, gateway address or policy from a running daemon
 #[derive(Debug, clap::Args)]
 pub struct Del {
     #[command(subcommand)]
@@ -45,11 +46,24 @@ pub struct Del {
 /// What the daemon has been told by `add` and `del` before is forgotten. (When it reads its own
 /// config again, at SIGHUP, that is kept.)
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Apply {
     /// The config
-    file: PathBuf,
+    #[arg(required = true)]
+    file: Option<PathBuf>,
+    #[command(subcommand)]
+    part: Option<Part>,
     #[command(flatten)]
     common: Common,
+}
+
+#[derive(Debug, Subcommand)]
+enum Part {
+    /// Only its policies, sets and endpoints: those of a file, and no others
+    Policy {
+        /// A file with `[[policy]]`, `[[set]]` and `[[endpoint]]` alone
+        file: PathBuf,
+    },
 }
 
 /// Print what a running daemon is configured to be, as a config
@@ -72,6 +86,11 @@ enum What {
     Gateway {
         /// The address
         address: String,
+    },
+    /// Policies, and the sets and endpoints that their rules speak of
+    Policy {
+        /// A file with `[[policy]]`, `[[set]]` and `[[endpoint]]` alone
+        file: PathBuf,
     },
 }
 
@@ -106,6 +125,9 @@ struct Port {
     /// Let it send from any address
     #[arg(long = "no-check-source", action = ArgAction::SetFalse)]
     check_source: bool,
+    /// What it is, for policies to select it by
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    labels: Vec<(String, Value)>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -190,6 +212,21 @@ enum Which {
         /// The address
         address: String,
     },
+    /// A policy
+    Policy {
+        /// Its name
+        name: String,
+    },
+    /// A set of prefixes
+    Set {
+        /// Its name
+        name: String,
+    },
+    /// An endpoint elsewhere
+    Endpoint {
+        /// Its name
+        name: String,
+    },
 }
 
 /// Why nothing was changed, or printed.
@@ -231,6 +268,7 @@ impl Add {
                 ("POST", "/v1/routes".to_owned(), Content::Json(routes))
             }
             What::Gateway { address } => ("PUT", put("gateway/addresses", &address), Content::None),
+            What::Policy { file } => ("POST", "/v1/policies".to_owned(), policies(&file)?),
         };
         self.common.edit(method, &path, content)
     }
@@ -246,6 +284,9 @@ impl Del {
             Which::Port { name } => format!("/v1/ports/{}", escape(&name)),
             Which::Peer { name } => format!("/v1/peers/{}", escape(&name)),
             Which::Gateway { address } => format!("/v1/gateway/addresses/{}", escape(&address)),
+            Which::Policy { name } => format!("/v1/policies/{}", escape(&name)),
+            Which::Set { name } => format!("/v1/sets/{}", escape(&name)),
+            Which::Endpoint { name } => format!("/v1/endpoints/{}", escape(&name)),
             Which::Route { prefixes } => match &prefixes[..] {
                 // One that is not there is an error then.
                 [prefix] => format!("/v1/routes/{}", escape(prefix)),
@@ -265,8 +306,12 @@ impl Apply {
     /// # Errors
     /// When it is not valid, or refused.
     pub fn run(self) -> Result<(), EditError> {
-        let Apply { file, common } = self;
-        Config::load(&file)?;
+        let Apply { file, part, common } = self;
+        if let Some(Part::Policy { file }) = part {
+            return common.edit("PUT", "/v1/policies", policies(&file)?);
+        }
+        let file = file.expect("clap asks for a file where there is no subcommand");
+        Config::load_warned(&file, |warnings| eprintln!("{warnings}"))?;
         let text = std::fs::read_to_string(&file);
         let text = text.map_err(|source| EditError::Read { file: file.clone(), source })?;
         let name = escape(&file.to_string_lossy());
@@ -310,6 +355,7 @@ impl Port {
             ("routes", json!(self.routes)),
             ("attach", json!(self.attach)),
             ("check-source", json!(self.check_source)),
+            ("labels", self.labels.into_iter().collect::<Map<_, _>>().into()),
         ])
     }
 }
@@ -345,10 +391,22 @@ impl Via {
     }
 }
 
+/// Policies of a file, and the sets and endpoints of it.
+fn policies(file: &Path) -> Result<Content, EditError> {
+    let mut config = Config::load_sections(file, &["policy", "set", "endpoint"])?;
+    let sections = AclSections::take(&mut config);
+    Ok(Content::Json(serde_json::to_value(sections).expect("sections of a config are JSON")))
+}
+
 /// What was not said is left out.
 fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
     let said = members.into_iter().filter(|(_, value)| !value.is_null());
     said.map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+fn label(text: &str) -> Result<(String, Value), String> {
+    let (key, value) = text.split_once('=').ok_or("expected a key, `=` and a value")?;
+    Ok((key.to_owned(), value.into()))
 }
 
 fn kind(text: &str) -> Result<Kind, String> {

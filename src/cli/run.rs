@@ -32,7 +32,7 @@ pub enum RunError {
 /// # Errors
 /// When the config is not valid or the daemon fails.
 pub fn run(args: Args) -> Result<(), RunError> {
-    let config = Config::load(&args.config)?;
+    let config = Config::load_warned(&args.config, |warnings| eprintln!("{warnings}"))?;
     tracing_subscriber::fmt()
         .with_env_filter(args.log)
         .with_writer(std::io::stderr)

@@ -1,9 +1,10 @@
 //! `cableway show`: asks the daemon and prints tables for people, or its JSON.
 
+mod acl;
 mod drops;
 
 use crate::control::management::client::{self, ClientError};
-use crate::control::report::{self, What};
+use crate::control::report::{self, FlowFilter, What};
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use comfy_table::{CellAlignment, LineStyle, Table, presets};
@@ -25,6 +26,8 @@ pub struct Args {
     all: bool,
     #[command(flatten)]
     drops: drops::Options,
+    #[command(flatten)]
+    flows: FlowFilter,
     /// Management socket of the daemon
     #[arg(long, value_name = "PATH", default_value = crate::control::DEFAULT_SOCKET)]
     socket: PathBuf,
@@ -50,12 +53,23 @@ pub fn run(args: &Args) -> Result<(), ShowError> {
         let message = "--watch and --samples are of `show drops`";
         super::Cli::command().error(ErrorKind::ArgumentConflict, message).exit();
     }
+    if args.what != What::Flows && args.flows != FlowFilter::default() {
+        let message =
+            "--protocol, --address, --port, --state, --policy and --limit are of `show flows`";
+        super::Cli::command().error(ErrorKind::ArgumentConflict, message).exit();
+    }
     match args.what {
         What::Ports => show(args, ports),
         What::Routes => show(args, routes),
         What::Peers => show(args, peers),
         What::Neighbours => show(args, neighbours),
         What::Fdb => show(args, fdb),
+        What::Acl => show(args, acl::acl),
+        What::Flows => {
+            let filter = serde_urlencoded::to_string(&args.flows);
+            let filter = filter.expect("a filter is text and numbers");
+            show_at(args, &format!("/v1/show/flows?{filter}"), acl::flows)
+        }
         What::Drops if args.drops.watch => drops::watch(&args.socket, &args.drops, args.all),
         What::Drops => match &args.drops.samples {
             Some(of) => {

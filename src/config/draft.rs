@@ -17,6 +17,7 @@ pub(super) struct Draft<'t> {
     lines: Vec<usize>,
     root: DeTable<'t>,
     faults: Vec<(Span, String)>,
+    warnings: Vec<(Span, String)>,
     /// Sections, and elements of lists of sections, that have lost something. What they say is not
     /// all that the user said, so they take no part in what is checked across sections.
     broken: HashSet<Span>,
@@ -36,6 +37,7 @@ impl<'t> Draft<'t> {
             lines,
             root: root.into_inner(),
             faults: Vec::new(),
+            warnings: Vec::new(),
             broken: HashSet::new(),
             faulty: BTreeSet::new(),
         };
@@ -71,6 +73,10 @@ impl<'t> Draft<'t> {
         self.faults.push((span, message));
     }
 
+    pub(super) fn warn(&mut self, span: Span, message: String) {
+        self.warnings.push((span, message));
+    }
+
     /// The faults in the order of the text, with their spans.
     pub(super) fn take_faults(&mut self) -> Vec<(Span, String)> {
         self.faults.sort_by_key(|(span, _)| span.start);
@@ -80,7 +86,20 @@ impl<'t> Draft<'t> {
 
     /// The faults in the order of the text, with lines and columns.
     pub(super) fn into_faults(mut self) -> Vec<Fault> {
-        let faults = self.take_faults().into_iter().map(|(span, message)| {
+        let faults = self.take_faults();
+        self.placed(faults)
+    }
+
+    /// The warnings likewise.
+    pub(super) fn take_warnings(&mut self) -> Vec<Fault> {
+        let mut warnings = std::mem::take(&mut self.warnings);
+        warnings.sort_by_key(|(span, _)| span.start);
+        warnings.iter_mut().for_each(|(_, message)| message.insert_str(0, "warning: "));
+        self.placed(warnings)
+    }
+
+    fn placed(&self, faults: Vec<(Span, String)>) -> Vec<Fault> {
+        let faults = faults.into_iter().map(|(span, message)| {
             let (line, column) = self.position(span.start);
             Fault { line, column, message }
         });

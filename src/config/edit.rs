@@ -161,6 +161,13 @@ impl Author for Edited<'_> {
             [Step::Key("route"), Step::Index(i), ..] => {
                 format!("the route to {}", config.route[*i].prefix)
             }
+            [Step::Key("policy"), Step::Index(i), ..] => {
+                format!("policy `{}`", config.policy[*i].name)
+            }
+            [Step::Key("set"), Step::Index(i), ..] => format!("set `{}`", config.set[*i].name),
+            [Step::Key("endpoint"), Step::Index(i), ..] => {
+                format!("endpoint `{}`", config.endpoint[*i].name)
+            }
             [Step::Key(key), ..] => format!("`[{key}]`"),
             _ => "the config".to_owned(),
         })
@@ -173,6 +180,9 @@ impl Author for Edited<'_> {
             None => Problem::whole(format!("{}: {message}", self.place(&path))),
         });
     }
+
+    /// An answer of the API says what was done or what is wrong.
+    fn warn(&mut self, _: Path, _: String) {}
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //! Nothing here looks at the machine, so `cableway check` tells on a laptop what the node would
 //! say. What does not exist there, `cableway run` finds out.
 
+pub mod acl;
 mod draft;
 pub mod edit;
 mod error;
@@ -24,6 +25,7 @@ mod tests;
 mod text;
 mod via;
 
+pub use acl::{Acl, Endpoint, Labels, Policy, Set, Tier};
 pub use error::{Errors, Fault, LoadError};
 pub use place::Part;
 pub use port::{IPV6_MIN_MTU, Kind, Port};
@@ -68,6 +70,21 @@ pub struct Config {
     /// Routes besides those to the ports' addresses and to the peers' subnets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub route: Vec<Route>,
+    /// What holds for all policies.
+    #[serde(default, skip_serializing_if = "Acl::is_default")]
+    pub acl: Acl,
+    /// Groups of policies, in the order in which they are asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tier: Vec<Tier>,
+    /// Prefixes that rules name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set: Vec<Set>,
+    /// Who is elsewhere in the cluster, for rules that speak of labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoint: Vec<Endpoint>,
+    /// Who may talk to whom.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policy: Vec<Policy>,
 }
 
 /// `[node]`

@@ -1,6 +1,7 @@
 //! From text to a [`Config`], or to all of its errors.
 
 use super::draft::Draft;
+use super::shape::either;
 use super::{Config, Errors, LoadError, sense, shape};
 use std::path::Path;
 
@@ -10,21 +11,61 @@ const LIMIT: usize = 100;
 impl Config {
     /// Reads and checks a file.
     pub fn load(path: &Path) -> Result<Config, LoadError> {
+        Config::load_warned(path, |_| {})
+    }
+
+    /// Reads and checks a file, and tells `warn` of what is valid and hardly meant so.
+    pub fn load_warned(path: &Path, warn: impl FnMut(Errors)) -> Result<Config, LoadError> {
         let file = path.display().to_string();
         match std::fs::read_to_string(path) {
-            Ok(text) => Ok(Config::parse(&text, &file)?),
+            Ok(text) => Ok(Config::parse_warned(&text, &file, warn)?),
             Err(source) => Err(LoadError::Read { file, source }),
         }
     }
 
     /// Checks the text of a file, which errors call `file`.
     pub fn parse(text: &str, file: &str) -> Result<Config, Errors> {
+        Config::parse_warned(text, file, |_| {})
+    }
+
+    /// Reads a file that has these sections alone. What they say together with others is not judged.
+    pub fn load_sections(path: &Path, known: &[&str]) -> Result<Config, LoadError> {
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path);
+        let text = text.map_err(|source| LoadError::Read { file: file.clone(), source })?;
+        let mut draft = Draft::new(&text);
+        let keys = draft.root().keys().map(|key| (key.span(), key.get_ref().to_string()));
+        let others: Vec<_> = keys.filter(|(_, key)| !known.contains(&key.as_str())).collect();
+        for (span, key) in others {
+            let known: Vec<_> = known.iter().map(|known| format!("`[[{known}]]`")).collect();
+            let message = format!("found section `{key}`; expected {} only", either(known));
+            draft.fault(span, message);
+        }
+        if draft.is_sound() {
+            draft.stand_in();
+            shape::check(&mut draft, Config::schema().as_value());
+            if let Some(config) = values(&mut draft).filter(|_| draft.is_sound()) {
+                return Ok(config);
+            }
+        }
+        Err(Errors { file, faults: draft.into_faults() }.into())
+    }
+
+    fn parse_warned(
+        text: &str,
+        file: &str,
+        mut warn: impl FnMut(Errors),
+    ) -> Result<Config, Errors> {
         let mut draft = Draft::new(text);
         if draft.is_sound() {
             shape::check(&mut draft, Config::schema().as_value());
             if let Some(config) = values(&mut draft) {
                 sense::check(&mut draft, &config);
                 if draft.is_sound() {
+                    let faults = draft.take_warnings();
+                    if !faults.is_empty() {
+                        warn(Errors { file: file.into(), faults });
+                    }
                     return Ok(config);
                 }
             }

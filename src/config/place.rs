@@ -82,6 +82,9 @@ pub(super) trait Author {
 
     /// Something is wrong with what stands at `path`.
     fn fault(&mut self, path: Path, message: String);
+
+    /// What stands at `path` is valid, and hardly what was meant.
+    fn warn(&mut self, path: Path, message: String);
 }
 
 /// A part of a config, as its author knows it.
@@ -122,6 +125,10 @@ impl Author for Draft<'_> {
 
     fn fault(&mut self, path: Path, message: String) {
         Draft::fault(self, path.span(self.root()), message);
+    }
+
+    fn warn(&mut self, path: Path, message: String) {
+        Draft::warn(self, path.span(self.root()), message);
     }
 }
 

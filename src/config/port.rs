@@ -1,6 +1,6 @@
 //! Ports: where pods, and the node itself, are attached.
 
-use super::{Attach, Bounded, DeviceName, Interface, Name, Netns, Prefix};
+use super::{Attach, Bounded, DeviceName, Interface, Labels, Name, Netns, Prefix};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,9 @@ pub struct Port {
     /// Drop what the port sends from addresses that are neither its own nor routed to it.
     #[serde(default = "yes")]
     pub check_source: bool,
+    /// What it is, for policies to select it by.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
 }
 
 /// The kinds of ports.

@@ -4,6 +4,8 @@
 //! A section with faults of its own is not in the config that is looked at here. What refers to it
 //! is not called wrong for that.
 
+mod acl;
+
 use super::place::{Author, Path, Place, at};
 use super::shape::either;
 use super::{Bounded, Config, DIRECT, IPV6_MIN_MTU, Kind, Name, Peer, Port, TunnelMode, Via};
@@ -28,6 +30,7 @@ pub(super) fn check(author: &mut impl Author, config: &Config) {
     sense.peers();
     sense.destinations();
     sense.routes();
+    sense.acl();
 }
 
 struct Sense<'a, 'c, A> {

@@ -79,6 +79,10 @@ impl Node {
         if !plan.is_structural {
             let mut snapshot = Snapshot::clone(&self.state.snapshot.load());
             snapshot.generation += 1;
+            if plan.has_other_policies {
+                self.config = Arc::new(new.config());
+                build::enforce(&self.config, &self.facts, &mut snapshot);
+            }
             self.publish(snapshot, new, plan).await;
             return Ok(true);
         }

@@ -4,8 +4,10 @@
 //! Uplinks are the first ports, in the config's order; the other ports, the peers and the neighbours
 //! have the slots that they got when they came.
 
+mod acl;
 mod mtu;
 
+pub use acl::{enforce, policies};
 pub use mtu::Limit;
 
 use super::netlink::LinkFacts;
@@ -136,7 +138,7 @@ pub fn build(
     let direct = peers.iter().any(|peer| peer.accepts.direct);
     let clamps_mss = peers.iter().any(|peer| peer.clamp_mss);
     let by_address = peers.entries().map(|(i, peer)| (peer.address, i as u16)).collect();
-    Snapshot {
+    let mut snapshot = Snapshot {
         generation: previous.generation + 1,
         peers_by_address: Arc::new(by_address),
         ports: Arc::new(ports),
@@ -150,7 +152,11 @@ pub fn build(
         gateway: Arc::new(Gateway { addresses: gateways(config) }),
         routes4: previous.routes4.clone(),
         routes6: previous.routes6.clone(),
-    }
+        guard: previous.guard.clone(),
+        flows: previous.flows.clone(),
+    };
+    enforce(config, facts, &mut snapshot);
+    snapshot
 }
 
 /// The slots of neighbours: one for each address on each port.

@@ -158,7 +158,10 @@ impl Node {
 
     async fn try_reload(&mut self, file: &Path, undo: &mut Undo) -> Result<(), String> {
         let (path, name) = (file.to_owned(), file.display().to_string());
-        let read = tokio::task::spawn_blocking(move || Config::load(&path)).await;
+        let warn = |warnings: Errors| {
+            warnings.to_string().lines().for_each(|line| tracing::warn!("{line}"));
+        };
+        let read = tokio::task::spawn_blocking(move || Config::load_warned(&path, warn)).await;
         let config = read.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
         match self.change(Edit::Reload(Box::new(config)), undo).await {
             Ok(_) => Ok(()),

@@ -3,6 +3,10 @@
 //! Stable: fields are added, never renamed or removed. Numbers count frames and bytes since the
 //! start of the daemon where nothing else is said; addresses, prefixes and MACs are text.
 
+mod acl;
+
+pub use acl::{Acl, AclPort, AclRule, Flow, FlowFilter, FlowTable, Flows};
+
 use crate::config::edit::Problem;
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -22,6 +26,10 @@ pub enum What {
     Neighbours,
     /// Which VTEP is behind which MAC
     Fdb,
+    /// Policies in force, and how often their rules matched
+    Acl,
+    /// Flows that are remembered
+    Flows,
     /// Why frames were dropped, and whether all of them add up
     Drops,
     /// Cores at work, and their memory
@@ -36,6 +44,8 @@ impl What {
         What::Peers,
         What::Neighbours,
         What::Fdb,
+        What::Acl,
+        What::Flows,
         What::Drops,
         What::Workers,
     ];
@@ -48,6 +58,8 @@ impl What {
             What::Peers => "peers",
             What::Neighbours => "neighbours",
             What::Fdb => "fdb",
+            What::Acl => "acl",
+            What::Flows => "flows",
             What::Drops => "drops",
             What::Workers => "workers",
         }

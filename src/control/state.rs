@@ -1,5 +1,7 @@
 //! What the control side keeps while the daemon runs, and what it tells of it.
 
+mod acl;
+
 use super::build::{self, Limit};
 use super::desired::Desired;
 use super::report;

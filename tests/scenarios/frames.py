@@ -14,10 +14,10 @@ from pathlib import Path
 
 from scapy.contrib.geneve import GENEVE, GeneveOptions
 from scapy.layers.inet import (ICMP, IP, TCP, UDP, ICMPerror, IPerror, IPOption_LSRR,
-                               IPOption_Router_Alert, IPOption_Timestamp, fragment)
+                               IPOption_Router_Alert, IPOption_Timestamp, TCPerror, UDPerror, fragment)
 from scapy.layers.inet6 import (ICMPv6DestUnreach, ICMPv6EchoRequest, ICMPv6NDOptDstLLAddr,
                                 ICMPv6NDOptSrcLLAddr, ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6ND_RA,
-                                ICMPv6ND_RS, ICMPv6TimeExceeded, IPv6, IPv6ExtHdrDestOpt,
+                                ICMPv6ND_RS, ICMPv6PacketTooBig, ICMPv6TimeExceeded, IPerror6, IPv6, IPv6ExtHdrDestOpt,
                                 IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, fragment6)
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.layers.vxlan import VXLAN

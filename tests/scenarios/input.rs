@@ -17,8 +17,8 @@ pub(crate) enum Event {
     Wait(u64),
     /// What was learned about pods' MACs is forgotten.
     Forget,
-    /// The same config is loaded again.
-    Reload,
+    /// The config is loaded again as it is, or another one in its place: this file of the folder.
+    Reload(Option<String>),
     /// The worker ends.
     Close,
 }
@@ -66,13 +66,14 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Step>, String> {
     Ok(steps)
 }
 
-/// `wait N ms`, `forget`, `reload`, `close`, or `[+ ][Nx ]PORT[ csum][ gso N] < what it is`.
+/// `wait N ms`, `forget`, `reload [FILE]`, `close`, or `[+ ][Nx ]PORT[ csum][ gso N] < what it is`.
 fn step(line: &str) -> Option<Step> {
     let words: Vec<_> = line.split_whitespace().collect();
     let event = match words[..] {
         ["wait", n, "ms"] => Event::Wait(n.parse::<u64>().ok()? * 1_000_000),
         ["forget"] => Event::Forget,
-        ["reload"] => Event::Reload,
+        ["reload"] => Event::Reload(None),
+        ["reload", file] => Event::Reload(Some(file.to_owned())),
         ["close"] => Event::Close,
         _ => return frame(line),
     };

@@ -21,12 +21,15 @@ use pipeline::samples::EACH;
 use pipeline::snapshot::{Caps, PortId, Role, Snapshot};
 use pipeline::{Pipeline, Turn};
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 const UPLINK_MAC: Mac = Mac([2, 0, 0, 0, 0, 0xa]);
 const PEER_MAC: Mac = Mac([2, 0, 0, 0, 0, 0xb]);
 
 /// A node with its one worker.
 pub(crate) struct Node<'a> {
+    /// Where other configs lie.
+    folder: PathBuf,
     config: Config,
     facts: Facts,
     snapshot: Snapshot,
@@ -38,12 +41,14 @@ pub(crate) struct Node<'a> {
 }
 
 impl<'a> Node<'a> {
-    /// The node of a config.
-    pub(crate) fn new(config: Config, pool: &'a mut Pool) -> Node<'a> {
+    /// The node of a config; others lie in this folder.
+    pub(crate) fn new(config: Config, folder: &Path, pool: &'a mut Pool) -> Node<'a> {
+        let folder = folder.to_owned();
         let facts = facts(&config);
         let (snapshot, numbers) = (Snapshot::default(), Numbers::default());
         let (pipeline, counters) = (Pipeline::new(), Counters::default());
-        let mut node = Node { config, facts, snapshot, numbers, pipeline, pool, counters, now: 1 };
+        let mut node =
+            Node { folder, config, facts, snapshot, numbers, pipeline, pool, counters, now: 1 };
         node.build();
         node.learn();
         node
@@ -79,7 +84,12 @@ impl<'a> Node<'a> {
                 }
                 Event::Wait(time) => self.now += time,
                 Event::Forget => self.forget(),
-                Event::Reload => self.build(),
+                Event::Reload(file) => {
+                    if let Some(file) = file {
+                        self.config = load(&self.folder.join(file));
+                    }
+                    self.build();
+                }
                 Event::Close => self.close(),
             }
         }
@@ -205,6 +215,11 @@ impl<'a> Node<'a> {
         self.turn(|pipeline, turn| pipeline.close(turn));
         self.check_laws();
     }
+}
+
+/// Reads a config.
+pub(crate) fn load(config: &Path) -> Config {
+    Config::load(config).unwrap_or_else(|errors| panic!("\n{errors}"))
 }
 
 /// A frame that leaves.

@@ -1,12 +1,12 @@
 //! Traces of what comes in in the scenarios: each must tell what then happens.
 
-use crate::input::{Event, Step};
-use crate::node::{Leaving, Node};
+use crate::input::{Event, Step, parse};
+use crate::node::{Leaving, Node, load};
 use crate::{pool, root, scenarios, ways};
-use cableway::config::Config;
 use cableway::control::trace::{Frame, Input, Outcome, Report};
 use pipeline::drops::Reason;
 use std::collections::BTreeSet;
+use std::fs;
 
 /// What a trace can't know, since stages remember it from packet to packet: how many frames wait for a
 /// station already, that one waited too long, that so many errors were sent lately.
@@ -92,14 +92,14 @@ fn traces_name_every_reason_that_scenarios_produce() {
 
 /// The scenarios' node.
 fn node(pool: &mut pipeline::frame::Pool) -> Node<'_> {
-    Node::new(Config::load(&root().join("node.toml")).unwrap_or_else(|e| panic!("\n{e}")), pool)
+    Node::new(load(&root().join("node.toml")), &root(), pool)
 }
 
 #[test]
 fn what_a_peer_sends_comes_by_its_tunnel() {
     let mut pool = pool();
     for (config, tunnel) in ways::configs() {
-        let node = Node::new(config, &mut pool);
+        let node = Node::new(config, &root(), &mut pool);
         for packet in
             ["tcp 10.244.2.2:80 > 10.244.1.2:40000", "icmpv6 fd00:10:244:2::2 > fd00:10:244:1::3"]
         {
@@ -141,6 +141,7 @@ fn steps_are_told_by_name() {
         "decap: -: -",
         "resolve: -: -",
         "route: the route to 10.244.2.2: 10.244.2.0/24 leads to peer b; 10.244.1.2 is the port's own",
+        "acl: -: -",
         "ttl: ttl 64, and 40 bytes for a way of 1450: ttl 63, and it fits",
         "tunnel: the tunnel to peer b: tunnel vxlan (vxlan 1), 192.168.77.1 > 192.168.77.2: \
          50 bytes in front",
@@ -148,6 +149,42 @@ fn steps_are_told_by_name() {
         "finish: what port eth0 takes: packets of 1500 bytes: as it is",
     ];
     assert_eq!(steps.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn policies_and_flows_are_told_by_name() {
+    let (mut pool, folder) = (pool(), root().join("policy"));
+    let mut node = Node::new(load(&folder.join("node.toml")), &folder, &mut pool);
+    let told = |node: &Node<'_>, port: &str, packet: &str| {
+        let (port, packet) = (Some(port.to_owned()), Some(packet.to_owned()));
+        let report = node.trace(&Input { port, packet, ..Input::default() }).unwrap();
+        let step = report.frames[0].steps.iter().find(|step| step.stage == "acl").unwrap();
+        let words = [&step.looked_up, &step.found].map(|words| words.as_deref().unwrap_or("-"));
+        words.join(": ")
+    };
+    let call = "tcp 10.244.1.2:4000 > 10.244.1.3:80 syn";
+    let allowed = "who may go from port a1 to port a2: policy web, ingress rule 1 allows it";
+    // Twice the same: the first one has left nothing.
+    assert_eq!(told(&node, "a1", call), allowed);
+    assert_eq!(told(&node, "a1", call), allowed);
+    assert_eq!(
+        told(&node, "a1", "udp 10.244.1.2:4000 > 10.244.1.3:80"),
+        "who may go from port a1 to port a2: end of tier default, ingress denies it"
+    );
+    assert_eq!(
+        told(&node, "a3", "udp 10.244.1.4:4000 > 10.244.2.2:53"),
+        "who may go from port a3 to peer b: policy other, egress rule 1 allows it"
+    );
+    assert_eq!(
+        told(&node, "host", "udp 10.244.1.254:4000 > 10.244.1.3:80"),
+        "who may go from port host to port a2: the node itself may reach its pods"
+    );
+    let steps = parse(&fs::read_to_string(folder.join("in.txt")).unwrap()).unwrap();
+    node.step(&steps[..1]);
+    assert_eq!(
+        told(&node, "a2", "tcp 10.244.1.3:80 > 10.244.1.2:4000 syn ack"),
+        "who may go from port a2 to port a1: a flow, seen 0 s ago, which passes"
+    );
 }
 
 #[test]

@@ -110,7 +110,7 @@ fn sent(config: &Config) -> Vec<Vec<u8>> {
     let text = fs::read_to_string(root().join("every-kind/in.txt")).unwrap();
     let steps: Vec<Step> = parse(&text).unwrap();
     let mut pool = pool();
-    let mut node = Node::new(config.clone(), &mut pool);
+    let mut node = Node::new(config.clone(), &root(), &mut pool);
     let mut frames = Vec::new();
     for step in steps.chunks(1) {
         assert!(matches!(step[0].event, Event::Frame { .. }));

@@ -66,7 +66,7 @@ stages! {
     resolve => Resolve, // ARP and ND: answers, proxies, learns
     // where it goes and whether it may
     route => Route,
-    // (the ACL stands here: it needs the egress port, and judges before anything is answered)
+    acl => Acl, // behind the route, since it asks both ends; before anything is answered
     ttl => Ttl, // and ICMP: errors, echo to the gateway
     // towards the wire again
     tunnel => Tunnel,

@@ -7,6 +7,7 @@ pub mod acl;
 mod block;
 pub mod flows;
 pub mod group;
+pub mod guard;
 pub mod lpm;
 pub mod neighbours;
 pub mod rib;

@@ -1,6 +1,6 @@
 //! Edits: from one desired state to the next, or to what is wrong with that.
 
-use super::{Desired, Entry, Origin, Refused};
+use super::{AclName, AclSections, Acls, Desired, Entry, Origin, Refused};
 use crate::config::edit::{self, Problem};
 use crate::config::{Config, Kind, Name, Peer, Port, Prefix, Route, Unicast, Via};
 use ipnet::IpNet;
@@ -33,6 +33,12 @@ pub enum Edit {
     DeleteRoute(Prefix),
     /// Many routes at once.
     Routes(RouteEdits),
+    /// Let there be these policies, sets and endpoints, in the place of those of their names.
+    PutAcls(Box<AclSections>),
+    /// Let there be these and no others.
+    ReplaceAcls(Box<AclSections>),
+    /// Let there be no policy, set or endpoint of this name.
+    DeleteAcl(AclName),
     /// Let everything be as this file says.
     Apply(Box<Config>),
     /// Let what came from the file be as it says now, and keep what came through the API.
@@ -63,6 +69,11 @@ impl Desired {
             Edit::DeleteGateway(address) => self.delete_gateway(address),
             Edit::DeleteRoute(prefix) => self.delete_route(prefix),
             Edit::Routes(edits) => self.edit_routes(edits),
+            Edit::PutAcls(sections) => self.with_acls(|acls| acls.put(*sections, Origin::Api)),
+            Edit::ReplaceAcls(sections) => {
+                self.with_acls(|acls| *acls = acls.replaced_by(*sections))
+            }
+            Edit::DeleteAcl(name) => self.delete_acl(&name),
             Edit::Apply(config) => Ok(self.applied(*config)),
             Edit::Reload(config) => self.reload(*config),
         }
@@ -86,6 +97,9 @@ impl Desired {
                     self.set_route(route.prefix.net(), route.via);
                 }
             }
+            Edit::PutAcls(sections) => self.acls.put(*sections, Origin::Api),
+            Edit::ReplaceAcls(sections) => self.acls = self.acls.replaced_by(*sections),
+            Edit::DeleteAcl(name) => drop(self.acls.remove(&name)),
             Edit::Apply(config) => *self = self.applied(*config),
             Edit::Reload(config) => *self = self.reload(*config).unwrap_or_else(|_| self.clone()),
         }
@@ -123,7 +137,11 @@ impl Desired {
             return Err(self.no_port(name));
         }
         self.unused(&Via::Port(name.clone()), format!("port `{name}`"))?;
-        Ok(new)
+        // A policy may name it.
+        match new.judge(|_| None) {
+            problems if problems.is_empty() => Ok(new),
+            problems => Err(Refused::Conflict(problems)),
+        }
     }
 
     fn put_peer(&self, peer: Peer) -> Result<Desired, Refused> {
@@ -167,6 +185,28 @@ impl Desired {
         new.remove_gateway(address);
         if new.gateways.len() == self.gateways.len() {
             return Err(self.no_gateway(address));
+        }
+        match new.judge(|_| None) {
+            problems if problems.is_empty() => Ok(new),
+            problems => Err(Refused::Conflict(problems)),
+        }
+    }
+
+    fn with_acls(&self, change: impl FnOnce(&mut Acls)) -> Result<Desired, Refused> {
+        let mut new = self.clone();
+        change(&mut new.acls);
+        let problems = new.judge(|_| None);
+        valid(new, problems)
+    }
+
+    fn delete_acl(&self, name: &AclName) -> Result<Desired, Refused> {
+        let mut new = self.clone();
+        if !new.acls.remove(name) {
+            return Err(match name {
+                AclName::Set(name) => self.no_such("set", name),
+                AclName::Endpoint(name) => self.no_such("endpoint", name),
+                AclName::Policy(name) => self.no_such("policy", name),
+            });
         }
         match new.judge(|_| None) {
             problems if problems.is_empty() => Ok(new),
@@ -317,6 +357,9 @@ impl Desired {
         keep(&self.peers, &mut new.peers, |name| {
             clashes.push(clash(format!("peer `{name}`"), format!("peer {name}")));
         });
+        new.acls.keep(&self.acls, |kind, name| {
+            clashes.push(clash(format!("{kind} `{name}`"), format!("{kind} {name}")));
+        });
         for entry in self.gateways.iter().filter(|entry| entry.origin == Origin::Api) {
             if !new.gateways.iter().any(|known| known.value == entry.value) {
                 new.gateways.push(entry.clone());
@@ -344,6 +387,7 @@ impl Desired {
             || self.ports.values().any(|entry| is_api(entry.origin))
             || self.peers.values().any(|entry| is_api(entry.origin))
             || self.routes.values().any(|entry| is_api(entry.origin))
+            || self.acls.counts(Origin::Api) != [0; 3]
     }
 }
 
@@ -352,7 +396,7 @@ fn valid(new: Desired, problems: Vec<Problem>) -> Result<Desired, Refused> {
 }
 
 /// Keeps what came through the API; what the file has too, and otherwise, is a clash.
-fn keep<T: Clone + PartialEq>(
+pub(super) fn keep<T: Clone + PartialEq>(
     old: &imbl::OrdMap<Name, Entry<T>>,
     new: &mut imbl::OrdMap<Name, Entry<T>>,
     mut clash: impl FnMut(&Name),

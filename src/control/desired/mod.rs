@@ -9,12 +9,14 @@
 //! came from the file is replaced by what it says now, and what came through the API stays. A
 //! name, prefix or address that both have must mean the same in both.
 
+pub mod acl;
 mod edit;
 pub mod plan;
 mod saved;
 #[cfg(test)]
 mod tests;
 
+pub use acl::{AclName, AclSections, Acls};
 pub use edit::{Edit, RouteEdits};
 pub use saved::Saved;
 
@@ -51,7 +53,7 @@ pub struct Desired {
     /// A digest of the config file as it was last read, by which it is seen whether it is another
     /// one now. It does not change when another file is applied.
     read: Arc<str>,
-    /// What stays as it is while the daemon runs: a config without what is below.
+    /// What only another file changes, if anything does: a config without what is below.
     base: Arc<Config>,
     gateways: Vec<Entry<Unicast>>,
     ports: OrdMap<Name, Entry<Arc<Port>>>,
@@ -59,6 +61,7 @@ pub struct Desired {
     routes: OrdMap<IpNet, Entry<Via>>,
     /// How many routes there are by each way.
     uses: OrdMap<Via, usize>,
+    acls: Acls,
 }
 
 /// An edit that is not made, and why.
@@ -122,6 +125,7 @@ impl Desired {
         let peers = std::mem::take(&mut config.peer).into_iter();
         let routes = std::mem::take(&mut config.route);
         let gateways = std::mem::take(&mut config.gateway.addresses);
+        let acls = Acls::new(AclSections::take(&mut config), Origin::File);
         let mut desired = Desired {
             read,
             base: Arc::new(config),
@@ -130,6 +134,7 @@ impl Desired {
             peers: peers.map(|peer| (peer.name.clone(), from_file(Arc::new(peer)))).collect(),
             routes: OrdMap::new(),
             uses: OrdMap::new(),
+            acls,
         };
         for route in routes {
             desired.insert_route(route.prefix.net(), route.via, Origin::File);
@@ -143,6 +148,7 @@ impl Desired {
         config.gateway.addresses = self.gateways.iter().map(|entry| entry.value).collect();
         config.port = self.ports.values().map(|entry| (*entry.value).clone()).collect();
         config.peer = self.peers.values().map(|entry| (*entry.value).clone()).collect();
+        self.acls.sections(|_| true).put(&mut config);
         config
     }
 
@@ -157,8 +163,8 @@ impl Desired {
         config
     }
 
-    /// The node's name and what else can't be changed: a config without gateways' addresses, ports,
-    /// peers and routes.
+    /// The node's name and what else is changed by another file alone, if at all: a config without gateways'
+    /// addresses, ports, peers, routes, and policies with what they speak of.
     pub fn base(&self) -> &Config {
         &self.base
     }
@@ -182,6 +188,11 @@ impl Desired {
     /// subnets.
     pub fn routes(&self) -> &OrdMap<IpNet, Entry<Via>> {
         &self.routes
+    }
+
+    /// Policies, and what their rules speak of.
+    pub fn acls(&self) -> &Acls {
+        &self.acls
     }
 
     /// How many routes there are by each way of which `via` is one.

@@ -25,7 +25,9 @@ pub struct Plan {
     pub routes: Vec<IpNet>,
     /// Whether tunnels have changed.
     pub has_other_tunnels: bool,
-    /// Whether anything but routes has changed.
+    /// Whether policies, or what they speak of, have changed.
+    pub has_other_policies: bool,
+    /// Whether anything but routes and policies has changed.
     pub is_structural: bool,
 }
 
@@ -61,7 +63,7 @@ pub enum Subject {
 impl Plan {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        !self.is_structural && self.routes.is_empty()
+        !self.is_structural && !self.has_other_policies && self.routes.is_empty()
     }
 }
 
@@ -83,6 +85,8 @@ pub fn plan(old: &Desired, new: &Desired) -> Result<Plan, Vec<Fixed>> {
     }
     plan.has_other_tunnels = old.base.tunnel != new.base.tunnel;
     plan.is_structural = plan.has_other_tunnels;
+    plan.has_other_policies =
+        old.acls != new.acls || old.base.acl != new.base.acl || old.base.tier != new.base.tier;
     plan.gateways(old, new);
     plan.peers(old, new);
     plan.ports(old, new);

@@ -10,7 +10,7 @@
 //! The text is JSON of the config's own types, so that a later version reads it as it reads an older
 //! config.
 
-use super::{Desired, Edit, Entry, Origin, digest};
+use super::{AclSections, Desired, Edit, Entry, Origin, digest};
 use crate::config::edit;
 use crate::config::{Config, Name, Peer, Port, Route, Unicast, Via};
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,8 @@ struct Additions {
     peers: Vec<Peer>,
     ports: Vec<Port>,
     routes: Vec<Route>,
+    #[serde(flatten)]
+    acls: AclSections,
 }
 
 impl Additions {
@@ -51,6 +53,7 @@ impl Additions {
             peers: peers.map(|peer| (**peer).clone()).collect(),
             ports: ports.map(|port| (**port).clone()).collect(),
             routes: routes.collect(),
+            acls: desired.acls.sections(|found| found == origin),
         }
     }
 }
@@ -68,17 +71,19 @@ impl Saved {
         file.peer = from_file.peers;
         file.port = from_file.ports;
         file.route = from_file.routes;
+        from_file.acls.put(&mut file);
         Saved { read: desired.read.to_string(), file, api: Additions::of(desired, Origin::Api) }
     }
 
     /// The state again, which was valid when it was saved.
     pub fn into_state(self) -> Desired {
         let mut desired = Desired::of(self.file, self.read.into());
-        let Additions { gateways, peers, ports, routes } = self.api;
+        let Additions { gateways, peers, ports, routes, acls } = self.api;
         gateways.into_iter().for_each(|address| desired.add_gateway(address));
         peers.into_iter().for_each(|peer| desired.set_peer(Arc::new(peer)));
         ports.into_iter().for_each(|port| desired.set_port(Arc::new(port)));
         routes.into_iter().for_each(|route| desired.set_route(route.prefix.net(), route.via));
+        desired.acls.put(acls, Origin::Api);
         desired
     }
 }
@@ -108,7 +113,8 @@ impl Desired {
         })
     }
 
-    fn add_what_fits(&mut self, Additions { gateways, peers, ports, routes }: Additions) {
+    fn add_what_fits(&mut self, additions: Additions) {
+        let Additions { gateways, peers, ports, routes, acls } = additions;
         for address in gateways {
             self.add(&format!("gateway address {address}"), Edit::PutGateway(address));
         }
@@ -126,6 +132,12 @@ impl Desired {
                 None => self.add(&what, Edit::PutPort(Box::new(port))),
                 Some(true) => {}
                 Some(false) => leave_out(&what, FILE_HAS_ANOTHER),
+            }
+        }
+        for (what, one) in acls.each() {
+            match self.acls.has_another(&one) {
+                false => self.add(&what, Edit::PutAcls(Box::new(one))),
+                true => leave_out(&what, FILE_HAS_ANOTHER),
             }
         }
         let taken = self.destinations();
@@ -192,6 +204,7 @@ impl Desired {
             count(self.peers.values(), "peer", "peers"),
             count(self.gateways.iter(), "gateway address", "gateway addresses"),
             count(self.routes.values(), "route", "routes"),
+            count(self.acls.policies.values(), "policy", "policies"),
         ]
         .join(", ")
     }
@@ -245,7 +258,10 @@ mod tests {
     fn a_state_goes_on_with_where_things_came_from() {
         assert_eq!(Saved::of(&desired()).api, Additions::default());
         let state = edited([port(A3), routes(&[("10.4.0.0/16", peer("b"))], &["10.1.0.0/16"])]);
-        assert_eq!(state.describe_additions(), "1 port, 0 peers, 0 gateway addresses, 1 route");
+        assert_eq!(
+            state.describe_additions(),
+            "1 port, 0 peers, 0 gateway addresses, 1 route, 0 policies"
+        );
         same(&again(&state), &state);
         same(&next(&state, FILE), &state);
     }
@@ -307,7 +323,10 @@ mod tests {
             next.ports[&"a3".parse::<Name>().unwrap()].value.netns.as_ref().unwrap().to_string(),
             "a2"
         );
-        assert_eq!(next.describe_additions(), "0 ports, 1 peer, 1 gateway address, 2 routes");
+        assert_eq!(
+            next.describe_additions(),
+            "0 ports, 1 peer, 1 gateway address, 2 routes, 0 policies"
+        );
         let prefixes: Vec<_> = next.routes.keys().map(ToString::to_string).collect();
         let expected = ["10.2.0.0/16", "10.3.0.0/16", "10.5.0.0/16", "10.6.0.0/16", "10.7.0.0/16"];
         assert_eq!(prefixes, expected);

@@ -270,3 +270,54 @@ fn several_next_hops_are_used_and_lost_one_by_one() {
     assert_eq!(state.routes()[&"10.3.0.0/16".parse::<IpNet>().unwrap()].value, a2);
     assert_eq!((state.groups().count(), state.remove(&a2), state.routes().len()), (0, 2, 0));
 }
+
+/// Policies of a file with these sections.
+fn acls(text: &str) -> Box<AclSections> {
+    Box::new(AclSections::take(&mut config(&format!("{FILE}\n{text}"))))
+}
+
+const WEB: &str = r#"
+set = [{ name = "dns", prefixes = ["10.96.0.10"] }]
+policy = [{ name = "web", applies-to = [{ port = "a1" }], egress = [{ to = [{ set = "dns" }] }] }]
+"#;
+
+#[test]
+fn policies_come_and_go_without_touching_anything_else() {
+    let old = desired();
+    let new = old.edit(Edit::PutAcls(acls(WEB))).unwrap();
+    let plan = plan(&old, &new).unwrap();
+    assert!(plan.has_other_policies && !plan.is_structural && plan.routes.is_empty());
+    assert!(
+        super::plan::plan(&new, &new.edit(Edit::PutAcls(acls(WEB))).unwrap()).unwrap().is_empty()
+    );
+    assert_eq!(config(&new.whole_config().to_toml()), new.whole_config());
+    let saved = serde_json::to_string(&Saved::of(&new)).unwrap();
+    let again = serde_json::from_str::<Saved>(&saved).unwrap().into_state();
+    assert_eq!(again.whole_config(), new.whole_config());
+    assert!(again.has_api_entries());
+    // A reload keeps what came through the API, an applied file does not.
+    let reloaded = new.edit(Edit::Reload(Box::new(config(FILE)))).unwrap();
+    assert_eq!(reloaded.whole_config(), new.whole_config());
+    let applied = new.edit(Edit::Apply(Box::new(config(FILE)))).unwrap();
+    assert_eq!(applied.whole_config(), old.whole_config());
+    let other = acls("set = [{ name = 'ntp', prefixes = [] }]");
+    let replaced = new.edit(Edit::ReplaceAcls(other)).unwrap();
+    assert_eq!(replaced.acls().sections(|_| true).set.len(), 1);
+    assert!(replaced.acls().policies.is_empty());
+}
+
+#[test]
+fn what_a_policy_speaks_of_does_not_go() {
+    let state = desired().edit(Edit::PutAcls(acls(WEB))).unwrap();
+    let name = |name: &str| name.parse::<Name>().unwrap();
+    let refused = problems(state.edit(Edit::DeleteAcl(AclName::Set(name("dns")))));
+    assert!(refused[0].1.contains("policy `web`: there is no set `dns`"), "{refused:?}");
+    let refused = problems(state.edit(Edit::DeletePort(name("a1"))));
+    assert!(refused[0].1.contains("policy `web`: there is no port `a1`"), "{refused:?}");
+    let refused = state.edit(Edit::DeleteAcl(AclName::Policy(name("wep")))).unwrap_err();
+    assert_eq!(refused.to_string(), "there is no policy `wep`; expected `web`");
+    let state = state.edit(Edit::DeleteAcl(AclName::Policy(name("web")))).unwrap();
+    state.edit(Edit::DeletePort(name("a1"))).unwrap();
+    let state = state.edit(Edit::DeleteAcl(AclName::Set(name("dns")))).unwrap();
+    assert_eq!(state.whole_config(), config(FILE));
+}

@@ -5,9 +5,12 @@ use super::body::{self, Whole};
 use super::openapi::{Endpoint, Part};
 use super::{Served, failure, problems};
 use crate::config::edit::Problem;
-use crate::config::{Config, Name, Peer, Port, Prefix, Route, Unicast};
+use crate::config::{
+    Config, Endpoint as Elsewhere, Name, Peer, Policy, Port, Prefix, Route, Set, Unicast,
+};
+use crate::control::desired::acl::{Named, Things};
 use crate::control::desired::plan::Fixed;
-use crate::control::desired::{Desired, Edit, Refused, RouteEdits};
+use crate::control::desired::{AclName, AclSections, Desired, Edit, Refused, RouteEdits};
 use crate::control::report::What;
 use crate::control::samples::DropSamples;
 use crate::control::{orders, report, trace};
@@ -125,6 +128,56 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     ),
     Endpoint::delete("/routes/{prefix}", "Removes a route", || delete(delete_route)),
     Endpoint::get(
+        "/policies",
+        "Lists policies, and the sets and endpoints that their rules speak of",
+        || get(policies),
+        Part::of::<AclSections>,
+    ),
+    Endpoint::post(
+        "/policies",
+        "Adds policies, sets and endpoints, or changes them, all or none",
+        || post(put_policies),
+        Part::of::<AclSections>,
+        Part::of::<Done>,
+    ),
+    Endpoint::put(
+        "/policies",
+        "Has these policies, sets and endpoints, and no others",
+        || put(replace_policies),
+        Part::of::<AclSections>,
+    ),
+    Endpoint::get(
+        "/policies/{name}",
+        "Tells what a policy says",
+        || get(policy),
+        Part::of::<Policy>,
+    ),
+    Endpoint::put(
+        "/policies/{name}",
+        "Adds a policy, or changes it",
+        || put(put_policy),
+        Part::of::<Policy>,
+    ),
+    Endpoint::delete("/policies/{name}", "Removes a policy", || delete(delete_policy)),
+    Endpoint::get("/sets/{name}", "Tells what is in a set", || get(set), Part::of::<Set>),
+    Endpoint::put("/sets/{name}", "Adds a set, or changes it", || put(put_set), Part::of::<Set>),
+    Endpoint::delete("/sets/{name}", "Removes a set", || delete(delete_set)),
+    Endpoint::get(
+        "/endpoints/{name}",
+        "Tells about an endpoint elsewhere",
+        || get(endpoint),
+        Part::of::<Elsewhere>,
+    ),
+    Endpoint::put(
+        "/endpoints/{name}",
+        "Adds an endpoint elsewhere, or changes it",
+        || put(put_endpoint),
+        Part::of::<Elsewhere>,
+    ),
+    Endpoint::delete("/endpoints/{name}", "Removes an endpoint elsewhere", || {
+        delete(delete_endpoint)
+    }),
+    Endpoint::get(
         "/config",
         "Tells all that the node is to be, as a config",
         || get(dump),
@@ -143,6 +196,8 @@ enum Shown {
     Peers(report::Peers),
     Neighbours(report::Neighbours),
     Fdb(report::Fdb),
+    Acl(report::Acl),
+    Flows(report::Flows),
     Drops(report::Drops),
     Workers(report::Workers),
 }
@@ -229,7 +284,11 @@ async fn ready(With(served): With<Served>) -> Response {
     Json(served.state.ready()).into_response()
 }
 
-async fn show(With(served): With<Served>, Path(what): Path<String>) -> Response {
+async fn show(
+    With(served): With<Served>,
+    Path(what): Path<String>,
+    Query(filter): Query<report::FlowFilter>,
+) -> Response {
     let Some(what) = What::from_name(&what) else {
         let known: Vec<_> = What::ALL.iter().map(|what| what.name()).collect();
         let message = format!("nothing called `{what}` to show; there are {}", known.join(", "));
@@ -246,6 +305,11 @@ async fn show(With(served): With<Served>, Path(what): Path<String>) -> Response 
         What::Peers => Json(state.peers()).into_response(),
         What::Neighbours => Json(state.neighbours()).into_response(),
         What::Fdb => Json(state.fdb()).into_response(),
+        What::Acl => Json(state.acl()).into_response(),
+        What::Flows => {
+            let flows = body::aside(move || Ok(Json(state.flows(&filter)).into_response())).await;
+            flows.unwrap_or_else(|failed| failed)
+        }
         What::Drops => Json(state.drops()).into_response(),
         What::Workers => Json(state.workers()).into_response(),
     }
@@ -423,6 +487,80 @@ async fn put_route(
 
 async fn delete_route(With(served): With<Served>, Path(prefix): Path<String>) -> Answered {
     served.edit(Edit::DeleteRoute(in_path(&prefix)?)).await
+}
+
+async fn policies(With(served): With<Served>) -> Response {
+    Json(served.desired().acls().sections(|_| true)).into_response()
+}
+
+async fn put_policies(With(served): With<Served>, body: Whole) -> Answered {
+    let sections = body::aside(move || body::policies(&body.0)).await?;
+    served.edit(Edit::PutAcls(Box::new(sections))).await
+}
+
+async fn replace_policies(With(served): With<Served>, body: Whole) -> Answered {
+    let sections = body::aside(move || body::policies(&body.0)).await?;
+    served.edit(Edit::ReplaceAcls(Box::new(sections))).await
+}
+
+/// One of what policies are made of.
+fn one<T: Serialize + Named>(served: &Served, things: &Things<T>, name: &str) -> Answered {
+    let found = name.parse::<Name>().ok().and_then(|name| things.get(&name));
+    let found = found.ok_or_else(|| served.desired().no_such(T::KIND, name).into_response())?;
+    Ok(Json(&*found.value).into_response())
+}
+
+/// Puts what `body` says under this name.
+async fn put_one<T: Named>(served: &Served, name: &str, body: &Whole) -> Answered {
+    let mut config = body::element(T::KIND, "name", name, &body.0)?;
+    served.edit(Edit::PutAcls(Box::new(AclSections::take(&mut config)))).await
+}
+
+async fn delete_one<T: Named>(served: &Served, name: &str, of: fn(Name) -> AclName) -> Answered {
+    match name.parse() {
+        Ok(name) => served.edit(Edit::DeleteAcl(of(name))).await,
+        Err(_) => Err(served.desired().no_such(T::KIND, name).into_response()),
+    }
+}
+
+async fn policy(With(served): With<Served>, Path(name): Path<String>) -> Answered {
+    one(&served, &served.desired().acls().policies, &name)
+}
+
+async fn put_policy(With(served): With<Served>, Path(name): Path<String>, body: Whole) -> Answered {
+    put_one::<Policy>(&served, &name, &body).await
+}
+
+async fn delete_policy(With(served): With<Served>, Path(name): Path<String>) -> Answered {
+    delete_one::<Policy>(&served, &name, AclName::Policy).await
+}
+
+async fn set(With(served): With<Served>, Path(name): Path<String>) -> Answered {
+    one(&served, &served.desired().acls().sets, &name)
+}
+
+async fn put_set(With(served): With<Served>, Path(name): Path<String>, body: Whole) -> Answered {
+    put_one::<Set>(&served, &name, &body).await
+}
+
+async fn delete_set(With(served): With<Served>, Path(name): Path<String>) -> Answered {
+    delete_one::<Set>(&served, &name, AclName::Set).await
+}
+
+async fn endpoint(With(served): With<Served>, Path(name): Path<String>) -> Answered {
+    one(&served, &served.desired().acls().endpoints, &name)
+}
+
+async fn put_endpoint(
+    With(served): With<Served>,
+    Path(name): Path<String>,
+    body: Whole,
+) -> Answered {
+    put_one::<Elsewhere>(&served, &name, &body).await
+}
+
+async fn delete_endpoint(With(served): With<Served>, Path(name): Path<String>) -> Answered {
+    delete_one::<Elsewhere>(&served, &name, AclName::Endpoint).await
 }
 
 async fn dump(With(served): With<Served>) -> Answered {

@@ -4,6 +4,7 @@
 use super::{Served, failure, problems};
 use crate::config::edit::{self, Problem};
 use crate::config::{Config, Prefix, Route};
+use crate::control::desired::AclSections;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::{StatusCode, header};
@@ -149,6 +150,24 @@ fn wrong_in_batch(value: &Value) -> Vec<Problem> {
         }
     }
     found
+}
+
+/// Policies, and what their rules speak of.
+pub(super) fn policies(body: &[u8]) -> Result<AclSections, Response> {
+    let refused = |found| problems(StatusCode::UNPROCESSABLE_ENTITY, found);
+    let Value::Object(sections) = json(body)? else {
+        let message = "found no object; expected one with `policy`, `set` and `endpoint`";
+        return Err(refused(vec![Problem::whole(message)]));
+    };
+    let mut config = edit::read(&sections).map_err(refused)?;
+    let other = sections.keys().find(|key| !["policy", "set", "endpoint"].contains(&key.as_str()));
+    match other {
+        None => Ok(AclSections::take(&mut config)),
+        Some(key) => {
+            let message = format!("found `{key}`; expected `policy`, `set` or `endpoint`");
+            Err(refused(vec![Problem { pointer: format!("/{key}"), message }]))
+        }
+    }
 }
 
 /// A body that is text.

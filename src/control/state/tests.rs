@@ -7,6 +7,7 @@ use crate::worker::Stats;
 use encap::{Ends, Tunnel, vxlan};
 use pipeline::snapshot::{Accepts, Peer, TunnelId, TunnelInfo};
 use pipeline::tables::Slots;
+use pipeline::tables::flows::{Flags, Judged, Key, Timeouts};
 use pipeline::tables::neighbours::Neighbour;
 
 const GATEWAY: Mac = Mac([2, 0, 0, 0, 0, 1]);
@@ -102,6 +103,10 @@ pub(in crate::control) fn state() -> State {
         neighbours: Arc::new(vec![Arc::new(next_hop), Arc::new(station)].into()),
         ..Snapshot::default()
     };
+    let ends = ["10.0.1.3", "10.0.2.2"].map(|end| end.parse::<IpAddr>().unwrap());
+    let key = Key::new(ends[0], ends[1], 17, 4000, 53);
+    let sighting = snapshot.flows.sighting(key, Flags::default());
+    snapshot.flows.keep(&sighting, Judged::default(), &Timeouts::default(), 1);
     let stats = Stats::default();
     stats.counters.received.add(7);
     stats.counters.generated.add(1);

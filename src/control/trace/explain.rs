@@ -6,10 +6,12 @@ use super::follow::Look;
 use crate::control::state::{port_name, state_name};
 use encap::Steer;
 use encap::wire::{ipv4, ipv6, protocol, udp};
-use pipeline::frame::{Link, NO_PEER, Packet, Verdict};
-use pipeline::snapshot::{Hop, NextHop, PortInfo, Role, Snapshot, TunnelInfo};
+use pipeline::frame::{Frame, Link, NO_PEER, Packet, Verdict};
+use pipeline::snapshot::{Hop, NextHop, PortId, PortInfo, Role, Snapshot, TunnelInfo};
 use pipeline::stages::StageId;
+use pipeline::stages::acl::{Finding, explain};
 use pipeline::stages::route::{PEER_SOURCE, SOURCE};
+use pipeline::tables::acl::{Action, RuleId};
 use pipeline::tables::neighbours::NeighbourState;
 use std::net::IpAddr;
 
@@ -189,6 +191,42 @@ fn hop(next_hop: NextHop, snapshot: &Snapshot) -> String {
         Hop::Blackhole => "`blackhole`".to_owned(),
         Hop::Group(_) => "several".to_owned(),
     }
+}
+
+/// Who lets a packet pass from where it came to where it goes, or not; by tables that have not seen it.
+pub(super) fn acl(frame: &Frame, snapshot: &Snapshot, now: u64) -> Words {
+    let Some(finding) = explain(frame, snapshot, now) else { return Words::default() };
+    let Ok(Finding { between, flow, judgement, noted, is_trusted }) = finding else {
+        return Words::new("whether policies can judge it", None);
+    };
+    let end = |port: Option<PortId>| match port {
+        Some(port) => format!("port {}", port_name(snapshot, port)),
+        None if frame.meta.peer == NO_PEER => hop(frame.meta.next_hop, snapshot),
+        None => "a peer".to_owned(),
+    };
+    let rule = |rule: RuleId| snapshot.guard.acl().rule(rule).to_string();
+    let looked_up = format!("who may go from {} to {}", end(between.from), end(between.to));
+    let mut parts = Vec::new();
+    if let Some(flow) = flow {
+        let is_still = if judgement.is_some() { "by policies of before" } else { "which passes" };
+        parts.push(format!("a flow, seen {} s ago, {is_still}", flow.idle));
+    }
+    parts.extend(noted.into_iter().map(|noted| format!("{} matches", rule(noted))));
+    let decisions = judgement.map_or([None; 2], |judgement| [judgement.egress, judgement.ingress]);
+    for decision in decisions.into_iter().flatten() {
+        let says = match decision.action {
+            Action::Allow => "allows it",
+            Action::Deny => "denies it",
+        };
+        parts.push(format!("{} {says}", rule(decision.rule)));
+    }
+    if is_trusted {
+        parts.push("the node itself may reach its pods".to_owned());
+    }
+    if parts.is_empty() {
+        parts.push("nobody is asked in this direction".to_owned());
+    }
+    Words::new(looked_up, Some(parts.join("; ")))
 }
 
 /// A packet's time to live.

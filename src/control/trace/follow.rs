@@ -7,7 +7,7 @@ use crate::packet::{tell_frame, tell_packet};
 use pipeline::cx::Cx;
 use pipeline::drops::{self, Reason};
 use pipeline::frame::{self, Batch, Link, Meta, Verdict};
-use pipeline::snapshot::PortId;
+use pipeline::snapshot::{PortId, Snapshot};
 use pipeline::stages::{STAGES, StageId};
 use std::collections::VecDeque;
 
@@ -45,6 +45,8 @@ struct Followed {
 /// Looks at frames after each stage.
 pub(super) struct Follower<'a> {
     tables: Tables<'a>,
+    /// What has not seen the packet, and never will.
+    live: &'a Snapshot,
     frames: Vec<Followed>,
     /// The frames of the batch under way: indices into `frames`.
     batch: Vec<usize>,
@@ -57,12 +59,18 @@ pub(super) struct Follower<'a> {
 }
 
 impl<'a> Follower<'a> {
-    /// For a frame that is about to enter the stages, alone.
-    pub(super) fn new(tables: Tables<'a>, frame: &frame::Frame) -> Follower<'a> {
+    /// For a frame that is about to enter the stages, alone; with these tables, which it changes, in the place of
+    /// those that live.
+    pub(super) fn new(
+        tables: Tables<'a>,
+        live: &'a Snapshot,
+        frame: &frame::Frame,
+    ) -> Follower<'a> {
         let queued = vec![0; tables.snapshot.ports.end()];
         let dropped = drops::all().map(|reason| (reason, 0)).collect();
         let (frames, again) = (Vec::new(), VecDeque::new());
-        let mut follower = Follower { tables, frames, batch: vec![0], again, queued, dropped };
+        let mut follower =
+            Follower { tables, live, frames, batch: vec![0], again, queued, dropped };
         follower.add(Look::of(frame), None);
         follower
     }
@@ -92,15 +100,16 @@ impl<'a> Follower<'a> {
 
     /// What a stage did to a frame, while it made so many others.
     fn step(&mut self, index: usize, stage: StageId, frame: &frame::Frame, made: usize) {
-        let Follower { tables, frames, .. } = self;
+        let Follower { tables, live, frames, .. } = self;
         let followed = &mut frames[index];
         if followed.has_ended {
             return;
         }
         let now = Look::of(frame);
         let is_gone = now.meta.verdict == Verdict::Taken;
-        let Words { looked_up, mut found } =
-            explain::step(stage, &followed.last, (!is_gone).then_some(&now), tables);
+        let words = explain::step(stage, &followed.last, (!is_gone).then_some(&now), tables);
+        let acl = (stage == StageId::Acl).then(|| explain::acl(frame, live, tables.now));
+        let Words { looked_up, mut found } = acl.unwrap_or(words);
         let outcome = match now.meta.verdict {
             Verdict::Continue => None,
             Verdict::Emit(port) => Some(sent(port, &now, tables)),

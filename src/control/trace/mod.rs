@@ -81,7 +81,7 @@ fn run(tables: &Tables<'_>, id: PortId, bytes: &[u8], pool: &mut Pool) -> Option
     let snapshot = &private(tables.snapshot);
     let (mut pipeline, counters, mut batch) = (Pipeline::new(), Counters::default(), Batch::new());
     let frame = frame::Frame::copied(bytes, pool, id)?;
-    let mut follower = Follower::new(Tables { snapshot, ..*tables }, &frame);
+    let mut follower = Follower::new(Tables { snapshot, ..*tables }, tables.snapshot, &frame);
     batch.push(frame);
     let mut turn = Turn { snapshot, pool, counters: &counters, now: tables.now };
     pipeline.run_watched(&mut batch, &mut turn, |stage, batch, cx| follower.look(stage, batch, cx));
@@ -95,6 +95,8 @@ fn private(snapshot: &Snapshot) -> Snapshot {
     Snapshot {
         neighbours: Arc::new(snapshot.neighbours.map(|known| Arc::new(Neighbour::clone(known)))),
         next_ident: Arc::new(AtomicU32::new(snapshot.next_ident.load(Ordering::Relaxed))),
+        flows: Arc::new(snapshot.flows.sketch()),
+        guard: Arc::new(snapshot.guard.silent()),
         ..snapshot.clone()
     }
 }

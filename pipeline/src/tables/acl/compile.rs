@@ -225,7 +225,7 @@ impl<'a> Compiler<'a> {
 
 impl Policy {
     /// Whether it is for this port.
-    fn selects(&self, port: &Endpoint) -> bool {
+    pub fn selects(&self, port: &Endpoint) -> bool {
         let applies = |subject: &Subject| {
             let is_named =
                 subject.port.as_ref().is_none_or(|name| Some(name) == port.name.as_ref());

@@ -27,7 +27,7 @@ mod tests;
 
 pub use model::*;
 pub use program::Program;
-pub use selector::{Selector, SelectorError};
+pub use selector::{Selector, SelectorError, is_key, is_value};
 
 use hashbrown::HashMap;
 use std::fmt;

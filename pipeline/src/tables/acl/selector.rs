@@ -151,7 +151,6 @@ impl<'a> Reader<'a> {
     }
 
     fn value(&mut self) -> Result<String, SelectorError> {
-        let is_value = |word: &str| word.is_empty() || is_name(word);
         self.word("a label's value", is_value)
     }
 
@@ -194,13 +193,18 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Kubernetes: a name, before which may stand a DNS domain and a slash.
-fn is_key(word: &str) -> bool {
+/// Whether a label may have such a key. Kubernetes: a name, before which may stand a DNS domain and a slash.
+pub fn is_key(word: &str) -> bool {
     let is_domain = |domain: &str| domain.len() <= 253 && domain.split('.').all(is_name);
     match word.split_once('/') {
         None => is_name(word),
         Some((domain, name)) => is_domain(domain) && is_name(name),
     }
+}
+
+/// Whether a label may have such a value: a name, or nothing.
+pub fn is_value(word: &str) -> bool {
+    word.is_empty() || is_name(word)
 }
 
 /// Kubernetes: up to 63 letters, digits, `-`, `_` and `.`, at both ends a letter or a digit.

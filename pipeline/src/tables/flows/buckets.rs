@@ -19,7 +19,7 @@ use std::hint::black_box;
 use std::ops::Range;
 
 /// Slots of a bucket, as many as a word has bytes.
-pub(super) const WAYS: usize = 8;
+pub const WAYS: usize = 8;
 /// Slots that are touched together.
 const BATCH: usize = 64;
 

@@ -77,6 +77,11 @@ impl Key {
         Some((Key::pack(first, second, numbers, protocol, kind, src.is_ipv4()), side))
     }
 
+    /// The type of the query that an ICMP type is, or replies to.
+    pub fn asked(protocol: u8, icmp_type: u8) -> Option<u8> {
+        query(protocol, icmp_type).map(|(query, _)| query)
+    }
+
     /// Of a datagram that comes in fragments. `protocol` is that of IPv4's header; for IPv6, where the
     /// identification alone stands for it (RFC 8200 §4.5), any number that is always the same.
     #[inline]

@@ -26,6 +26,7 @@ pub mod tcp;
 #[cfg(test)]
 mod tests;
 
+pub use buckets::WAYS;
 pub use key::{Key, Side};
 pub use show::{Counters, Flow, Numbers};
 pub use state::{Party, State, Timeouts};
@@ -324,7 +325,9 @@ impl Flows {
             return Some(End::Over);
         }
         let is_next = state.next(key, party(word, *side), *flags).is_none();
-        (is_next && state.worth() == Worth::Closing).then_some(End::Replaced)
+        // Of a connection that was seen in its midst, and from one end, only a SYN tells who began it.
+        let gives_way = state.worth() == Worth::Closing || state == State::Unreplied;
+        (is_next && gives_way).then_some(End::Replaced)
     }
 
     /// Writes a flow over what a slot has, if that is what it had.
@@ -356,6 +359,13 @@ impl Flows {
             }
             None::<()>
         });
+    }
+}
+
+impl Default for Flows {
+    /// As few as there can be.
+    fn default() -> Flows {
+        Flows::new(0, 0)
     }
 }
 

@@ -1,0 +1,70 @@
+//! What the stage finds out about a packet, for people: nothing is counted, and nothing remembered.
+
+use super::judge::{self, Judgement};
+use super::packet::{Kind, Packet};
+use super::{between, is_current};
+use crate::drops::Reason;
+use crate::frame::Frame;
+use crate::snapshot::Snapshot;
+use crate::tables::acl::RuleId;
+use crate::tables::flows::{Flow, Party};
+use crate::tables::guard::Between;
+use std::sync::Arc;
+
+/// What decides about a packet.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// The ports at its ends.
+    pub between: Between,
+    /// The flow that it belongs to, or is about.
+    pub flow: Option<Flow>,
+    /// What policies say of it; `None` if it passes for the flow's sake, or nobody can say.
+    pub judgement: Option<Judgement>,
+    /// Rules that matched and did not decide.
+    pub noted: Vec<RuleId>,
+    /// It is from the node itself, so that nobody is asked for ingress.
+    pub is_trusted: bool,
+}
+
+/// What the stage would find out about a frame that comes to it now; `None` if nothing is enforced at its ends.
+///
+/// # Errors
+/// Why it is no packet that policies can be asked about.
+pub fn explain(frame: &Frame, snapshot: &Snapshot, now: u64) -> Option<Result<Finding, Reason>> {
+    let between = between(&frame.meta, snapshot)?;
+    Some(Packet::of(frame).map(|packet| find(&packet, between, snapshot, now)))
+}
+
+fn find(packet: &Packet, between: Between, snapshot: &Snapshot, now: u64) -> Finding {
+    let (guard, timeouts) = (&snapshot.guard, &snapshot.guard.settings().timeouts);
+    let sighting = packet.sighting(&snapshot.flows);
+    let flow = snapshot.flows.peek(&sighting.key, timeouts, now);
+    let mut noted = Vec::new();
+    let mut ask = |between: &Between, tuple| {
+        judge::judge(guard, between, &tuple, |rule| noted.push(rule))
+    };
+    let (flow, judgement) = match packet.kind {
+        Kind::Flow { .. } => {
+            // A copy: whoever is traced shall not be seen.
+            let hit = Arc::new(snapshot.flows.sketch()).pass(&sighting, timeouts, now);
+            let judgement = match &hit {
+                Some(hit) if is_current(guard, hit.judged) => None,
+                Some(hit) if hit.by == Party::Responder => {
+                    Some(ask(&between.reversed(), packet.reversed()))
+                }
+                _ => Some(ask(&between, packet.tuple)),
+            };
+            (flow.filter(|_| hit.is_some()), judgement)
+        }
+        Kind::Later(_) => match flow.filter(|flow| is_current(guard, flow.judged)) {
+            Some(flow) => (Some(flow), None),
+            None => (None, judge::whatever_the_ports(guard, &between, &packet.tuple)),
+        },
+        Kind::Error(Some(_)) if flow.is_some_and(|flow| is_current(guard, flow.judged)) => {
+            (flow, None)
+        }
+        Kind::Error(_) | Kind::Lone => (None, Some(ask(&between, packet.tuple))),
+    };
+    let is_trusted = between.from.is_some_and(|from| guard.is_trusted(from, packet.tuple.src));
+    Finding { between, flow, judgement, noted, is_trusted }
+}

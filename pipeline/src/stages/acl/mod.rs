@@ -1,0 +1,223 @@
+//! Whether a packet may go from where it comes to where it goes.
+//!
+//! The policies of the port that it comes by are asked for egress, those of the port that it goes to for
+//! ingress, and both must allow it, also where both are ports of this node. A packet of a flow whose
+//! first packet was allowed passes, in both directions, and so does an ICMP error that quotes one; policies are
+//! asked only for first packets, and once more for each flow after they have changed.
+//!
+//! * **Fragments.** Policies may ask for ports, which only a datagram's first fragment has. Where that passes,
+//!   the others do for a while. One that comes before it passes if the policies say so whatever the
+//!   ports are, and is dropped otherwise.
+//! * **The node** may reach its own pods from its own address, unless the config says otherwise, as Kubernetes
+//!   has it.
+//! * **The router** itself is no port: what it says, by ICMP or for a packet that it refuses, nobody is asked about.
+
+mod explain;
+pub mod judge;
+mod packet;
+
+pub use explain::{Finding, explain};
+
+#[cfg(test)]
+mod tests;
+
+use super::Stage;
+use crate::cx::Cx;
+use crate::drops::Reason;
+use crate::frame::{BATCH_SIZE, Batch, Meta, NO_PEER};
+use crate::latest::Latest;
+use crate::snapshot::{Hop, Snapshot};
+use crate::tables::acl::Tuple;
+use crate::tables::flows::{Flags, Flows, Hit, Judged, Party, Sighting};
+use crate::tables::guard::{Between, Guard};
+use judge::Judgement;
+use packet::{Keyed, Kind, Packet};
+
+crate::drops! { Acl:
+    EGRESS = "egress", "the policies of the port that it came by do not allow it";
+    INGRESS = "ingress", "the policies of the port that it was for do not allow it";
+    FRAGMENT = "fragment", "a fragment whose ports are not known, as its datagram's first one did not pass";
+    TRUNCATED = "truncated", "the packet ends within what policies must know of it";
+    TCP_FLAGS = "tcp_flags", "TCP flags that contradict each other";
+}
+
+/// Buckets of flows that are looked through in each tick for what is over.
+const SWEEP: usize = 16;
+
+/// The stage.
+#[derive(Debug)]
+pub struct Acl {
+    /// What is to be judged of a batch, and what of it concerns flows, in the same order.
+    asked: Vec<Asked>,
+    sightings: Vec<Sighting>,
+    /// The bucket of flows to look through next.
+    sweep: usize,
+}
+
+impl Default for Acl {
+    fn default() -> Self {
+        let (asked, sightings) = (Vec::with_capacity(BATCH_SIZE), Vec::with_capacity(BATCH_SIZE));
+        Acl { asked, sightings, sweep: 0 }
+    }
+}
+
+/// A frame of the batch.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    frame: usize,
+    between: Between,
+    packet: Packet,
+}
+
+impl Stage for Acl {
+    fn process(&mut self, batch: &mut Batch, cx: &mut Cx<'_>) {
+        let snapshot = cx.snapshot;
+        if snapshot.guard.is_idle() {
+            return;
+        }
+        self.gather(batch, snapshot);
+        snapshot.flows.touch(&self.sightings);
+        let court = Court { guard: &snapshot.guard, flows: &snapshot.flows, now: cx.now };
+        for (asked, sighting) in self.asked.drain(..).zip(self.sightings.drain(..)) {
+            if let Err(reason) = court.judge(&asked, &sighting) {
+                batch.drop(asked.frame, reason);
+            }
+        }
+    }
+
+    fn tick(&mut self, cx: &mut Cx<'_>) {
+        let (guard, flows) = (&cx.snapshot.guard, &cx.snapshot.flows);
+        let end = self.sweep + SWEEP;
+        flows.expire(self.sweep..end, &guard.settings().timeouts, cx.now);
+        self.sweep = if end < flows.buckets() { end } else { 0 };
+    }
+}
+
+impl Acl {
+    /// Notes the frames of a batch that are to be judged.
+    #[inline]
+    fn gather(&mut self, batch: &mut Batch, snapshot: &Snapshot) {
+        let mut ways = Latest::new();
+        for i in batch.live() {
+            let meta = &batch[i].meta;
+            let way = (meta.in_port, meta.peer, meta.next_hop);
+            let Some(Some(between)) = ways.get(way, || Some(between(meta, snapshot))) else { continue };
+            match Packet::of(&batch[i]) {
+                Ok(packet) => {
+                    self.asked.push(Asked { frame: i, between, packet });
+                    self.sightings.push(packet.sighting(&snapshot.flows));
+                }
+                Err(reason) => batch.drop(i, reason),
+            }
+        }
+    }
+}
+
+/// The ports between which a packet goes; `None` if nothing is enforced at either.
+fn between(meta: &Meta, snapshot: &Snapshot) -> Option<Between> {
+    let to = match meta.next_hop.hop() {
+        Hop::Port(_) | Hop::Neighbour(_) => Some(meta.egress),
+        _ => None,
+    };
+    let from = (meta.peer == NO_PEER).then_some(meta.in_port);
+    snapshot.guard.between(from, to)
+}
+
+/// Whether what policies said once still holds.
+#[inline]
+fn is_current(guard: &Guard, judged: Judged) -> bool {
+    judged.generation == guard.generation() || !guard.settings().rejudges
+}
+
+/// What packets are judged by.
+struct Court<'a> {
+    guard: &'a Guard,
+    flows: &'a Flows,
+    now: u64,
+}
+
+impl Court<'_> {
+    #[inline]
+    fn judge(&self, asked: &Asked, sighting: &Sighting) -> Result<(), Reason> {
+        let Asked { between, packet, .. } = asked;
+        match packet.kind {
+            Kind::Flow { datagram: None, .. } => self.flow(asked, sighting).map(drop),
+            Kind::Flow { datagram: Some(datagram), .. } => {
+                let judged = self.flow(asked, sighting)?;
+                self.remember(datagram, judged);
+                Ok(())
+            }
+            Kind::Later(_) => self.later(asked, sighting),
+            Kind::Error(Some(_)) if self.is_current(sighting) => Ok(()),
+            Kind::Error(_) | Kind::Lone => {
+                self.ask(between, &packet.tuple).verdict().map(drop)
+            }
+        }
+    }
+
+    /// A packet of a flow, or the first of one.
+    #[inline]
+    fn flow(&self, asked: &Asked, sighting: &Sighting) -> Result<Judged, Reason> {
+        match self.flows.pass(sighting, &self.guard.settings().timeouts, self.now) {
+            Some(hit) if is_current(self.guard, hit.judged) => Ok(hit.judged),
+            Some(hit) => self.old(asked, &hit),
+            None => self.first(asked, sighting),
+        }
+    }
+
+    /// The first packet of a flow.
+    #[inline(never)]
+    fn first(&self, asked: &Asked, sighting: &Sighting) -> Result<Judged, Reason> {
+        let judged = self.ask(&asked.between, &asked.packet.tuple).verdict()?;
+        let judged = Judged { generation: self.guard.generation(), ..judged };
+        self.flows.keep(sighting, judged, &self.guard.settings().timeouts, self.now);
+        Ok(judged)
+    }
+
+    /// A packet of a flow that was allowed by policies of before.
+    #[inline(never)]
+    fn old(&self, asked: &Asked, hit: &Hit) -> Result<Judged, Reason> {
+        let Asked { between, packet, .. } = asked;
+        let judgement = match hit.by {
+            Party::Initiator => self.ask(between, &packet.tuple),
+            Party::Responder => self.ask(&between.reversed(), &packet.reversed()),
+        };
+        let judged = judgement.verdict().inspect_err(|_| self.flows.remove(hit))?;
+        let judged = Judged { generation: self.guard.generation(), ..judged };
+        self.flows.rejudge(hit, judged);
+        Ok(judged)
+    }
+
+    /// A fragment without ports.
+    #[inline(never)]
+    fn later(&self, asked: &Asked, sighting: &Sighting) -> Result<(), Reason> {
+        if self.is_current(sighting) {
+            return Ok(());
+        }
+        let judgement = judge::whatever_the_ports(self.guard, &asked.between, &asked.packet.tuple);
+        let judgement = judgement.ok_or(FRAGMENT)?;
+        judgement.count(self.guard, self.now);
+        judgement.verdict().map(drop)
+    }
+
+    /// Whether there is a flow that may pass.
+    fn is_current(&self, sighting: &Sighting) -> bool {
+        let flow = self.flows.peek(&sighting.key, &self.guard.settings().timeouts, self.now);
+        flow.is_some_and(|flow| is_current(self.guard, flow.judged))
+    }
+
+    /// Lets the other fragments of a datagram pass.
+    fn remember(&self, datagram: Keyed, judged: Judged) {
+        let sighting = self.flows.sighting(datagram, Flags::default());
+        self.flows.keep(&sighting, judged, &self.guard.settings().timeouts, self.now);
+    }
+
+    /// Asks policies, and counts which rules spoke.
+    fn ask(&self, between: &Between, tuple: &Tuple) -> Judgement {
+        let judgement = judge::judge(self.guard, between, tuple, |rule| {
+            self.guard.count(rule, self.now);
+        });
+        judgement.count(self.guard, self.now);
+        judgement
+    }
+}

@@ -1,0 +1,215 @@
+//! What policies and the table of flows know a packet by.
+
+use super::{FRAGMENT, TCP_FLAGS, TRUNCATED};
+use crate::drops::Reason;
+use crate::frame::{Frame, Packet as Parsed};
+use crate::stages::parse::addresses;
+use crate::tables::acl::Tuple;
+use crate::tables::flows::{Flags, Flows, Key, Side, Sighting};
+use encap::wire::{icmpv4, icmpv6, ipv4, ipv6, protocol, tcp};
+use std::net::IpAddr;
+
+/// ICMP's type, RFC 792.
+const REDIRECT: u8 = 5;
+
+/// A packet between two ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Packet {
+    /// What rules ask.
+    pub(super) tuple: Tuple,
+    /// The source port, where there is one.
+    source_port: u16,
+    /// What it is to flows.
+    pub(super) kind: Kind,
+}
+
+/// A key, and the side of it that the packet came from.
+pub(super) type Keyed = (Key, Side);
+
+/// What a packet is to flows.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    /// One of a flow.
+    Flow {
+        /// The flow.
+        of: Keyed,
+        /// Its flags, of TCP.
+        flags: Flags,
+        /// The datagram of which it is the first fragment.
+        datagram: Option<Keyed>,
+    },
+    /// A fragment of this datagram, and not the first.
+    Later(Keyed),
+    /// An ICMP error about a packet of this flow, if it says so credibly.
+    Error(Option<Keyed>),
+    /// ICMP that belongs to no flow.
+    Lone,
+}
+
+impl Packet {
+    /// Of a frame that was parsed.
+    ///
+    /// # Errors
+    /// Why nobody should get it.
+    #[inline]
+    pub(super) fn of(frame: &Frame) -> Result<Packet, Reason> {
+        let (src, dst) = addresses(frame).ok_or(TRUNCATED)?;
+        let protocol = frame.meta.protocol;
+        let (mut is_later, mut datagram) = (false, None);
+        if frame.meta.packet.is_fragment() {
+            let fragment = Fragment::of(frame).ok_or(TRUNCATED)?;
+            let key = Key::datagram(src, dst, fragment.protocol, fragment.ident);
+            is_later = fragment.offset != 0;
+            // RFC 1858 §4.2: it would lay itself over the flags of the first one.
+            if protocol == protocol::TCP && fragment.offset == 8 {
+                return Err(FRAGMENT);
+            }
+            datagram = (fragment.more || is_later).then_some(key);
+        }
+        let tuple = Tuple { src, dst, protocol, service: 0 };
+        match datagram.filter(|_| is_later) {
+            Some(key) => Ok(Packet { tuple, source_port: 0, kind: Kind::Later(key) }),
+            None => Packet::whole(tuple, frame.l4(), datagram),
+        }
+    }
+
+    /// One of which this is the header behind IP's.
+    #[inline]
+    fn whole(tuple: Tuple, l4: &[u8], datagram: Option<Keyed>) -> Result<Packet, Reason> {
+        let Tuple { src, dst, protocol, .. } = tuple;
+        if matches!(protocol, protocol::ICMPV4 | protocol::ICMPV6) {
+            return Packet::icmp(tuple, l4, datagram);
+        }
+        let (mut ports, mut flags) = ((0, 0), Flags::default());
+        if matches!(protocol, protocol::TCP | protocol::UDP | protocol::SCTP) {
+            ports = self::ports(l4).ok_or(TRUNCATED)?;
+        }
+        if protocol == protocol::TCP {
+            let header = l4.first_chunk::<{ tcp::LEN }>().ok_or(TRUNCATED)?;
+            flags = Flags(header[tcp::field::FLAGS]);
+            if !flags.valid() {
+                return Err(TCP_FLAGS);
+            }
+        }
+        let of = Key::new(src, dst, protocol, ports.0, ports.1);
+        let tuple = Tuple { service: ports.1, ..tuple };
+        Ok(Packet { tuple, source_port: ports.0, kind: Kind::Flow { of, flags, datagram } })
+    }
+
+    #[inline(never)]
+    fn icmp(tuple: Tuple, l4: &[u8], datagram: Option<Keyed>) -> Result<Packet, Reason> {
+        let Tuple { src, dst, protocol, .. } = tuple;
+        let &[kind, code, _, _, a, b, _, _] = l4.first_chunk().ok_or(TRUNCATED)?;
+        let tuple = Tuple { service: u16::from_be_bytes([kind, code]), ..tuple };
+        let query = Key::query(src, dst, protocol, kind, u16::from_be_bytes([a, b]));
+        let is_error = match protocol {
+            // A redirect is for a link's own router to send (RFC 1122 §3.2.2.2), and that is us.
+            protocol::ICMPV4 if kind == REDIRECT => false,
+            protocol::ICMPV4 => icmpv4::View::new(l4).is_ok_and(|icmp| icmp.is_error()),
+            _ => icmpv6::View::new(l4).is_ok_and(|icmp| icmp.is_error()),
+        };
+        let kind = match query {
+            Some(of) => Kind::Flow { of, flags: Flags::default(), datagram },
+            None if is_error => {
+                let quoted = quoted(&l4[8..]).filter(|(_, sender)| *sender == dst);
+                Kind::Error(quoted.map(|(flow, _)| flow))
+            }
+            None => Kind::Lone,
+        };
+        Ok(Packet { tuple, source_port: 0, kind })
+    }
+
+    /// What the table of flows is asked. (For what belongs to no flow it does not matter.)
+    #[inline]
+    pub(super) fn sighting(&self, flows: &Flows) -> Sighting {
+        let (of, flags) = match self.kind {
+            Kind::Flow { of, flags, .. } => (of, flags),
+            Kind::Later(of) | Kind::Error(Some(of)) => (of, Flags::default()),
+            Kind::Error(None) | Kind::Lone => {
+                let Tuple { src, dst, protocol, .. } = self.tuple;
+                (Key::new(src, dst, protocol, 0, 0), Flags::default())
+            }
+        };
+        flows.sighting(of, flags)
+    }
+
+    /// What rules were asked about the flow's first packet, if the other end sent that.
+    pub(super) fn reversed(&self) -> Tuple {
+        let Tuple { src, dst, protocol, service } = self.tuple;
+        let [kind, _] = service.to_be_bytes();
+        let service = match protocol {
+            protocol::ICMPV4 | protocol::ICMPV6 => {
+                let query = Key::asked(protocol, kind).unwrap_or(kind);
+                u16::from_be_bytes([query, 0])
+            }
+            _ => self.source_port,
+        };
+        Tuple { src: dst, dst: src, protocol, service }
+    }
+}
+
+/// The flow of a packet of which an ICMP error has the beginning, and who sent that packet: the error is
+/// for him (RFC 792, RFC 4443 §2.4).
+fn quoted(packet: &[u8]) -> Option<(Keyed, IpAddr)> {
+    let (src, dst, protocol, l4): (IpAddr, IpAddr, _, _) = match packet.first()? >> 4 {
+        4 => {
+            let ip = ipv4::View::of_head(packet, usize::MAX).ok()?;
+            let l4 = packet.get(ip.header_len()..).filter(|_| ip.fragment_offset() == 0)?;
+            (ip.src().into(), ip.dst().into(), ip.protocol(), l4)
+        }
+        6 => {
+            let ip = ipv6::View::of_head(packet, usize::MAX).ok()?;
+            let upper = ip.upper_layer().ok()?;
+            let is_first = upper.fragment.is_none_or(|fragment| fragment.offset == 0);
+            let l4 = packet.get(upper.offset..).filter(|_| is_first)?;
+            (ip.src().into(), ip.dst().into(), upper.protocol, l4)
+        }
+        _ => return None,
+    };
+    let key = match protocol {
+        protocol::ICMPV4 | protocol::ICMPV6 => {
+            let &[kind, _, _, _, a, b] = l4.first_chunk()?;
+            Key::query(src, dst, protocol, kind, u16::from_be_bytes([a, b]))?
+        }
+        protocol::TCP | protocol::UDP | protocol::SCTP => {
+            let (source, destination) = ports(l4)?;
+            Key::new(src, dst, protocol, source, destination)
+        }
+        _ => Key::new(src, dst, protocol, 0, 0),
+    };
+    Some((key, src))
+}
+
+/// Source and destination port.
+#[inline]
+fn ports(l4: &[u8]) -> Option<(u16, u16)> {
+    let &[a, b, c, d] = l4.first_chunk()?;
+    Some((u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])))
+}
+
+/// What says which part of a datagram a fragment is.
+struct Fragment {
+    /// In bytes, of what is behind the headers.
+    offset: u16,
+    more: bool,
+    ident: u32,
+    /// IPv4 tells datagrams of several protocols apart.
+    protocol: u8,
+}
+
+impl Fragment {
+    fn of(frame: &Frame) -> Option<Fragment> {
+        if frame.meta.packet == Parsed::V4Fragment {
+            let ip = ipv4::View::of_head(frame.l3(), usize::MAX).ok()?;
+            return Some(Fragment {
+                offset: ip.fragment_offset(),
+                more: ip.more_fragments(),
+                ident: ip.ident().into(),
+                protocol: ip.protocol(),
+            });
+        }
+        let ip = ipv6::View::of_head(frame.l3(), usize::MAX).ok()?;
+        let ipv6::Fragment { offset, more, ident, .. } = ip.upper_layer().ok()?.fragment?;
+        Some(Fragment { offset, more, ident, protocol: 0 })
+    }
+}
