@@ -13,6 +13,7 @@ packages=(
     iproute2 iputils-ping iputils-tracepath          # labs
     nftables procps ethtool
     tcpdump iperf3                                   # what a lab's wire and pods are watched with
+    netcat-openbsd                                   # a client of labs with policies
     systemd                                          # systemd-analyze, which checks the unit
 )
 

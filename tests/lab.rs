@@ -217,6 +217,26 @@ fn what_a_crash_left_is_removed_by_the_next() {
     nothing_is_left();
 }
 
+/// Real clients are let through or not as the lab's policies say, whatever pods are attached by, and the
+/// daemons' counters tell the same.
+#[test]
+fn demo_with_policies() {
+    let Some(_turn) = Lab::take() else { return };
+    for io in ["tun", "af_xdp"] {
+        let json = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("policies-{io}.json"));
+        let args = ["lab", "demo", "configs/lab/policy.toml", "--io", io, "--json"];
+        let table = done(&[&args[..], &[json.to_str().unwrap()]].concat());
+        let report: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
+        let checks = report["checks"].as_array().unwrap();
+        let names = checks.iter().map(|check| check["name"].as_str().unwrap());
+        let policies = names.clone().filter(|name| name.starts_with("policy-")).count();
+        assert!(policies >= 15, "{table}");
+        assert_eq!(names.skip(policies).collect::<Vec<_>>(), ["conservation", "clean"], "{table}");
+        assert!(checks.iter().all(|c| c["ok"] == true && c["applicable"] == true), "{table}");
+        nothing_is_left();
+    }
+}
+
 #[test]
 fn an_interrupted_demo_cleans_up() {
     let Some(_turn) = Lab::take() else { return };

@@ -1,7 +1,7 @@
 //! A node whose router is Cableway: its config, its process, its management socket.
 
 use super::state::DIRECTORY;
-use super::topology::{Node, Topology};
+use super::topology::{Node, Pod, Topology};
 use super::{Error, Result, netns, shell, underlay};
 use crate::control::report::Ready;
 use serde::de::DeserializeOwned;
@@ -203,20 +203,33 @@ fn write_node(out: &mut String, topology: &Topology, node: &Node) -> std::fmt::R
     node.pods.iter().try_for_each(|pod| write_pod(out, topology, node, pod))?;
     write_host(out, topology, node)?;
     let others = topology.nodes.iter().filter(|other| other.index != node.index);
-    others.into_iter().try_for_each(|other| write_peer(out, topology, other))
+    others.clone().try_for_each(|other| write_peer(out, topology, other))?;
+    let others = others.flat_map(|other| &other.pods).filter(|pod| !pod.labels.is_empty());
+    others.into_iter().try_for_each(|pod| write_endpoint(out, pod))?;
+    let policies = toml::to_string(&topology.policies).expect("they were read from TOML");
+    write!(out, "\n{policies}")
 }
 
-fn write_pod(
-    out: &mut String,
-    topology: &Topology,
-    node: &Node,
-    pod: &super::topology::Pod,
-) -> std::fmt::Result {
+/// A pod of another node.
+fn write_endpoint(out: &mut String, pod: &Pod) -> std::fmt::Result {
+    let addresses: Vec<_> = pod.addresses.iter().map(|address| address.to_string()).collect();
+    writeln!(out, "\n[[endpoint]]\nname = {:?}\naddresses = {addresses:?}", pod.name)?;
+    write_labels(out, pod)
+}
+
+fn write_labels(out: &mut String, pod: &Pod) -> std::fmt::Result {
+    let labels: Vec<_> =
+        pod.labels.iter().map(|(key, value)| format!("{key:?} = {value:?}")).collect();
+    if labels.is_empty() { Ok(()) } else { writeln!(out, "labels = {{ {} }}", labels.join(", ")) }
+}
+
+fn write_pod(out: &mut String, topology: &Topology, node: &Node, pod: &Pod) -> std::fmt::Result {
     let addresses = pod.addresses.iter().zip(node.subnets.iter());
     let addresses: Vec<_> = addresses.map(|(a, net)| format!("{a}/{}", net.prefix_len())).collect();
     writeln!(out, "\n[[port]]\nname = {:?}\nkind = {:?}", pod.name, topology.io.name())?;
     writeln!(out, "netns = {:?}\ndevice = \"eth0\"", pod.netns)?;
-    writeln!(out, "addresses = {addresses:?}")
+    writeln!(out, "addresses = {addresses:?}")?;
+    write_labels(out, pod)
 }
 
 /// The node's own way to all pods.

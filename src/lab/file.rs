@@ -7,6 +7,7 @@
 use crate::config;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use toml::Spanned;
 
@@ -33,6 +34,43 @@ pub struct File {
     /// `[[node]]`, two or more.
     #[serde(rename = "node", default = "unplaced")]
     pub nodes: Spanned<Vec<Node>>,
+    /// `[labels]`: those of pods, by the pods' names.
+    #[serde(default)]
+    pub labels: BTreeMap<Spanned<String>, config::Labels>,
+    /// `[acl]`, as in a node's config, for all nodes; and so what follows.
+    pub acl: Option<config::Acl>,
+    /// `[[tier]]`
+    #[serde(default)]
+    pub tier: Vec<config::Tier>,
+    /// `[[set]]`
+    #[serde(default)]
+    pub set: Vec<config::Set>,
+    /// `[[policy]]`
+    #[serde(default)]
+    pub policy: Vec<config::Policy>,
+    /// `[[expect]]`: what must come of them.
+    #[serde(rename = "expect", default)]
+    pub expectations: Vec<Expectation>,
+}
+
+/// What must come of policies between two pods.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expectation {
+    /// The check's name, behind `policy-`.
+    pub check: String,
+    /// The pod that asks.
+    pub from: Spanned<String>,
+    /// The pod that is asked.
+    pub to: Spanned<String>,
+    /// For what: TCP or UDP and a port, or ICMP, which is ping.
+    pub service: Spanned<config::acl::Service>,
+    /// Whether it is answered.
+    #[serde(default)]
+    pub passes: bool,
+    /// If not, why not: a drop reason.
+    #[serde(default)]
+    pub drop: Option<String>,
 }
 
 /// What joins the nodes.

@@ -11,6 +11,7 @@ mod tests;
 use super::file::{Family, Io, Preset, Router, UnderlayKind};
 use crate::config;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde::Serialize;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The topology that the lab builds when no file is given.
@@ -62,6 +63,63 @@ pub struct Topology {
     pub memory: config::Memory,
     /// At least two.
     pub nodes: Vec<Node>,
+    /// Who may talk to whom.
+    pub policies: Policies,
+    /// What must come of that.
+    pub expectations: Vec<Expectation>,
+}
+
+/// The sections of a node's config that say who may talk to whom; the same on all nodes.
+#[derive(Debug, Serialize)]
+pub struct Policies {
+    /// What holds for all policies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acl: Option<config::Acl>,
+    /// Groups of policies.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tier: Vec<config::Tier>,
+    /// Prefixes that rules name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub set: Vec<config::Set>,
+    /// Who may talk to whom.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub policy: Vec<config::Policy>,
+}
+
+/// What must come of policies when one pod asks another.
+#[derive(Debug)]
+pub struct Expectation {
+    /// The check's name.
+    pub check: String,
+    /// Name of the pod that asks.
+    pub from: String,
+    /// Name of the pod that is asked.
+    pub to: String,
+    /// How.
+    pub question: Question,
+    /// Why nobody answers; `None` if somebody does.
+    pub drop: Option<String>,
+}
+
+/// What one pod asks another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Whether it is there.
+    Ping,
+    /// A page, by HTTP at this port.
+    Tcp(u16),
+    /// A datagram to this port.
+    Udp(u16),
+}
+
+impl std::fmt::Display for Question {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Question::Ping => f.write_str("an echo"),
+            Question::Tcp(port) => write!(f, "TCP port {port}"),
+            Question::Udp(port) => write!(f, "UDP port {port}"),
+        }
+    }
 }
 
 /// The tunnel between all nodes.
@@ -116,6 +174,8 @@ pub struct Pod {
     pub netns: String,
     /// Its addresses.
     pub addresses: Dual<Ipv4Addr, Ipv6Addr>,
+    /// What it is, to policies.
+    pub labels: config::Labels,
 }
 
 /// Something there may be one of for each IP version.
@@ -199,6 +259,11 @@ impl Topology {
     /// All pods with their nodes.
     pub fn pods(&self) -> impl Iterator<Item = (&Node, &Pod)> {
         self.nodes.iter().flat_map(|node| node.pods.iter().map(move |pod| (node, pod)))
+    }
+
+    /// The pod of this name.
+    pub fn pod(&self, name: &str) -> Option<&Pod> {
+        self.pods().map(|(_, pod)| pod).find(|pod| pod.name == name)
     }
 
     /// Whether some node is the kernel's.

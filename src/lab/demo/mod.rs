@@ -2,11 +2,13 @@
 //!
 //! [`CHECKS`] is the list; its names are stable, and JSON's. A check that has nothing to check in
 //! a topology (a capture where there is no wire to tap) is *not applicable* and counts as passed.
+//! Of a topology with policies it is what they must do that is checked.
 
 mod checks;
 mod clean;
 mod echo;
 mod law;
+mod policy;
 mod report;
 pub(crate) mod traffic;
 mod wire;
@@ -112,7 +114,14 @@ pub fn run(topology: &Topology, json: Option<&Path>) -> Result<bool> {
 /// Checks and measures a lab that is up.
 fn prove(topology: &Topology, report: &mut Report) -> Result<()> {
     let mut scene = Scene { topology, capture: wire::Capture::start(topology)? };
-    for check in CHECKS {
+    let policed = !topology.expectations.is_empty();
+    for expected in &topology.expectations {
+        let verdict = policy::verdict(&scene, expected);
+        shell::check_interrupt()?;
+        report.check(&expected.check, verdict);
+    }
+    // The others have all pods talk to each other, which is not what policies are for.
+    for check in CHECKS.iter().filter(|check| !policed || check.name == "conservation") {
         // The wire has been watched for all that came before; the rest is bulk.
         if check.name == "on-the-wire" {
             scene.capture.iter_mut().try_for_each(wire::Capture::stop)?;

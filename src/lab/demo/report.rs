@@ -31,7 +31,7 @@ struct Lab {
 
 #[derive(Serialize)]
 struct Line {
-    name: &'static str,
+    name: String,
     ok: bool,
     /// Whether there was something to check.
     applicable: bool,
@@ -71,14 +71,14 @@ impl Report {
     }
 
     /// Adds a check.
-    pub(super) fn check(&mut self, name: &'static str, verdict: Verdict) {
+    pub(super) fn check(&mut self, name: &str, verdict: Verdict) {
         let (ok, applicable, detail) = match verdict {
             Ok(detail) => (true, true, detail),
             Err(Fault::Failed(detail)) => (false, true, detail),
             Err(Fault::NotApplicable(why)) => (true, false, why),
         };
         self.ok &= ok;
-        self.checks.push(Line { name, ok, applicable, detail });
+        self.checks.push(Line { name: name.to_owned(), ok, applicable, detail });
     }
 
     /// Measures each family; one that does not work has failed its checks already.
@@ -116,7 +116,7 @@ impl Report {
                 (true, false) => "n/a",
                 (false, _) => "FAILED",
             };
-            table.add_row([name, word, detail]);
+            table.add_row([name.as_str(), word, detail]);
         }
         for Measured { family, tcp_bits_per_second, round_trip_p50_ns, round_trip_p99_ns } in
             &self.measured

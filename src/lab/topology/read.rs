@@ -1,10 +1,13 @@
 //! From a topology file to a topology: what is valid, and what follows from it.
 
-use super::{Dual, Error, Node, Overrides, Pod, Topology, Tunnel, WIRE, netns};
-use crate::config::DIRECT;
+use super::{
+    Dual, Error, Expectation, Node, Overrides, Pod, Policies, Question, Topology, Tunnel, WIRE,
+    netns,
+};
+use crate::config::{DIRECT, Labels};
 use crate::lab::file::{self, Family, File, Router, UnderlayKind};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::ops::Range;
 use toml::Spanned;
@@ -51,6 +54,7 @@ impl Reader<'_> {
             let message = format!("an MTU of {UNDERLAY_MTU_MIN} or more is needed, found {mtu}");
             return Err(self.error(file.underlay.mtu.span(), message));
         }
+        let expectations = self.expectations(&file, &nodes)?;
         Ok(Topology {
             file: self.file.into(),
             underlay: kind,
@@ -61,6 +65,13 @@ impl Reader<'_> {
             workers: file.workers,
             memory: file.memory,
             nodes,
+            policies: Policies {
+                acl: file.acl,
+                tier: file.tier,
+                set: file.set,
+                policy: file.policy,
+            },
+            expectations,
         })
     }
 
@@ -118,7 +129,7 @@ impl Reader<'_> {
                     return Err(self.error(name.span(), message));
                 }
             }
-            let built = self.node(index, node)?;
+            let built = self.node(index, node, &file.labels)?;
             if built.underlay.of(family).is_none() {
                 let message = format!(
                     "node {:?} needs an underlay address of the tunnel's family, {family}",
@@ -132,7 +143,12 @@ impl Reader<'_> {
         Ok(nodes)
     }
 
-    fn node(&self, index: usize, node: &file::Node) -> Result<Node, Error> {
+    fn node(
+        &self,
+        index: usize,
+        node: &file::Node,
+        labels: &BTreeMap<Spanned<String>, Labels>,
+    ) -> Result<Node, Error> {
         let name = node.name.get_ref().clone();
         let subnets = self.dual(&node.subnets)?;
         for subnet in &node.subnets {
@@ -151,6 +167,11 @@ impl Reader<'_> {
             name: pod.get_ref().clone(),
             netns: netns(pod.get_ref()),
             addresses: subnets.hosts(2 + i),
+            labels: labels
+                .iter()
+                .find(|(name, _)| name.get_ref() == pod.get_ref())
+                .map(|(_, labels)| labels.clone())
+                .unwrap_or_default(),
         });
         Ok(Node {
             netns: netns(&name),
@@ -166,6 +187,45 @@ impl Reader<'_> {
             pods: pods.collect(),
             router: *node.router.get_ref(),
             name,
+        })
+    }
+
+    /// Those that speak of pods that there are, by what clients can ask.
+    fn expectations(&self, file: &File, nodes: &[Node]) -> Result<Vec<Expectation>, Error> {
+        let is_pod = |name: &str| nodes.iter().flat_map(|n| &n.pods).any(|pod| pod.name == name);
+        let expected = file.expectations.iter();
+        for name in file.labels.keys().chain(expected.clone().flat_map(|e| [&e.from, &e.to])) {
+            if !is_pod(name.get_ref()) {
+                let message =
+                    format!("there is no pod {:?}; expected one of a node's", name.get_ref());
+                return Err(self.error(name.span(), message));
+            }
+        }
+        expected.map(|expected| self.expectation(expected)).collect()
+    }
+
+    fn expectation(&self, expected: &file::Expectation) -> Result<Expectation, Error> {
+        let service = expected.service.get_ref();
+        let question = match (service.protocol.to_string().as_str(), service.port) {
+            ("icmp", None) => Question::Ping,
+            ("tcp", Some(port)) => Question::Tcp(port),
+            ("udp", Some(port)) => Question::Udp(port),
+            _ => {
+                let message = "expected icmp, or tcp or udp and a port: what clients can ask";
+                return Err(self.error(expected.service.span(), message));
+            }
+        };
+        if expected.passes == expected.drop.is_some() {
+            let message =
+                format!("check {:?}: expected either passes = true or drop", expected.check);
+            return Err(self.error(expected.from.span(), message));
+        }
+        Ok(Expectation {
+            check: format!("policy-{}", expected.check),
+            from: expected.from.get_ref().clone(),
+            to: expected.to.get_ref().clone(),
+            question,
+            drop: expected.drop.clone(),
         })
     }
 

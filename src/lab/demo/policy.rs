@@ -1,0 +1,162 @@
+//! Whether policies do what a topology expects of them: real clients ask, and the daemons' counters must
+//! say the same as what came of it.
+
+use super::super::file::Router;
+use super::super::topology::{Expectation, Pod, Question};
+use super::super::{Error, netns, shell};
+use super::{Fault, Scene, Verdict, law};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a server looks for clients before it looks whether it is still needed.
+const PAUSE: Duration = Duration::from_millis(5);
+/// How long counters may take to tell of a packet that was dropped.
+const COUNTED_WITHIN: Duration = Duration::from_secs(2);
+/// What servers answer.
+const ANSWER: &str = "the answer";
+
+/// Has one pod ask the other, over each family that both have.
+pub(super) fn verdict(scene: &Scene, expected: &Expectation) -> Verdict {
+    let pod = |name: &str| scene.topology.pod(name).expect("a topology knows its pods");
+    let (from, to) = (pod(&expected.from), pod(&expected.to));
+    let mut families = Vec::new();
+    for address in to.addresses.iter() {
+        let before = dropped(scene, expected)?;
+        let is_answered = ask(expected.question, from, to, address)?;
+        let what = format!("{} asking {address} for {}", from.name, expected.question);
+        match (&expected.drop, is_answered) {
+            (None, false) => return Err(Fault::Failed(format!("{what}: no answer"))),
+            (Some(_), true) => return Err(Fault::Failed(format!("{what} was answered"))),
+            (None, true) => {}
+            (Some(reason), false) => wait_counted(scene, expected, before).map_err(|found| {
+                Fault::Failed(format!("{what}: {reason} counted {found} packets"))
+            })?,
+        }
+        families.push(if address.is_ipv4() { "IPv4" } else { "IPv6" });
+    }
+    let (question, families) = (expected.question, families.join(" and "));
+    let came = match &expected.drop {
+        None => "is answered".to_owned(),
+        Some(reason) => format!("is dropped: {reason}"),
+    };
+    Ok(format!("{} asking {} for {question}, {families}, {came}", from.name, to.name))
+}
+
+/// Packets that were dropped on all nodes for the reason that is expected.
+fn dropped(scene: &Scene, expected: &Expectation) -> Result<u64, Fault> {
+    let Some(reason) = &expected.drop else { return Ok(0) };
+    let ours = scene.topology.nodes.iter().filter(|node| node.router == Router::Cableway);
+    let mut sum = 0;
+    for node in ours {
+        let drops = law::read(&node.name)?.drops;
+        sum +=
+            drops.iter().filter(|drop| drop.reason == *reason).map(|drop| drop.count).sum::<u64>();
+    }
+    Ok(sum)
+}
+
+fn wait_counted(scene: &Scene, expected: &Expectation, before: u64) -> Result<(), u64> {
+    let deadline = Instant::now() + COUNTED_WITHIN;
+    loop {
+        let more = dropped(scene, expected).map_or(0, |now| now.saturating_sub(before));
+        match more {
+            0 if Instant::now() < deadline => thread::sleep(PAUSE),
+            0 => return Err(0),
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Whether there is an answer.
+fn ask(question: Question, from: &Pod, to: &Pod, address: IpAddr) -> Result<bool, Fault> {
+    let client = match question {
+        Question::Ping => format!("ping -n -c 1 -W 1 {address}"),
+        Question::Tcp(port) => {
+            let there = SocketAddr::from((address, port));
+            format!("curl --silent --show-error --max-time 1 --noproxy * http://{there}/")
+        }
+        Question::Udp(port) => format!("nc -u -w 1 {address} {port}"),
+    };
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let server = serve(question, to, address)?;
+        let server = server.map(|mut server| {
+            let done = &done;
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    server();
+                    thread::sleep(PAUSE);
+                }
+            })
+        });
+        let answer = run(&format!("ip netns exec {} {client}", from.netns));
+        done.store(true, Ordering::Relaxed);
+        if let Some(server) = server {
+            server.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        }
+        let (succeeded, text) = answer?;
+        Ok(match question {
+            Question::Ping => succeeded,
+            Question::Tcp(_) | Question::Udp(_) => text.contains(ANSWER),
+        })
+    })
+}
+
+/// Answers those who ask, each time that it is called.
+type Server = Box<dyn FnMut() + Send>;
+
+/// Who is asked, ready before anybody asks; nobody for ping, which the pod's kernel answers.
+fn serve(question: Question, to: &Pod, address: IpAddr) -> Result<Option<Server>, Fault> {
+    let failed = |port: u16, error: io::Error| {
+        Fault::Failed(format!("cannot serve at {}: {error}", SocketAddr::from((address, port))))
+    };
+    match question {
+        Question::Ping => Ok(None),
+        Question::Tcp(port) => {
+            let listener = netns::within(&to.netns, || TcpListener::bind((address, port)))?;
+            let listener = listener.and_then(|l| l.set_nonblocking(true).map(|()| l));
+            let listener = listener.map_err(|error| failed(port, error))?;
+            Ok(Some(Box::new(move || {
+                // A client that goes away has not been answered, and notices that itself.
+                if let Ok((mut client, _)) = listener.accept() {
+                    let _ = client.set_nonblocking(false);
+                    let _ = client.set_read_timeout(Some(Duration::from_secs(1)));
+                    let _ = client.read(&mut [0; 1024]);
+                    let length = ANSWER.len();
+                    let _ = write!(
+                        client,
+                        "HTTP/1.0 200 OK\r\nContent-Length: {length}\r\n\r\n{ANSWER}"
+                    );
+                }
+            })))
+        }
+        Question::Udp(port) => {
+            let socket = netns::within(&to.netns, || UdpSocket::bind((address, port)))?;
+            let socket = socket.and_then(|s| s.set_nonblocking(true).map(|()| s));
+            let socket = socket.map_err(|error| failed(port, error))?;
+            Ok(Some(Box::new(move || {
+                if let Ok((_, client)) = socket.recv_from(&mut [0; 1024]) {
+                    let _ = socket.send_to(ANSWER.as_bytes(), client);
+                }
+            })))
+        }
+    }
+}
+
+/// Runs a client, which is told one line; whether it succeeded, and what it says.
+fn run(line: &str) -> Result<(bool, String), Fault> {
+    let start = |source| Error::Io { doing: format!("run {line}"), source };
+    let mut client = shell::command(line);
+    client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut client = client.spawn().map_err(start)?;
+    if let Some(mut stdin) = client.stdin.take() {
+        // One that does not listen needs no line.
+        let _ = stdin.write_all(b"question\n");
+    }
+    let output = client.wait_with_output().map_err(start)?;
+    Ok((output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()))
+}
