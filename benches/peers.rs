@@ -1,8 +1,11 @@
 //! What many peers cost: packets to and from ten of them, and 4,096, drawn at random. Named
 //! `action/vxlan/10-peers`; figures are of one frame.
 
+mod common;
+
+use common::{datagram, framed};
 use criterion::{Criterion, criterion_group, criterion_main};
-use encap::wire::{Mac, checksum, ethernet, ipv4, protocol, udp};
+use encap::wire::Mac;
 use encap::{Encap, Ends, Family, Inner};
 use pipeline::Turn;
 use pipeline::frame::{BATCH_SIZE, Batch};
@@ -118,14 +121,14 @@ fn ends(local: Ipv4Addr, remote: Ipv4Addr, local_mac: Mac, remote_mac: Mac) -> E
 /// A frame of a pod of ours to one behind peer `i`.
 fn to_peer(i: usize) -> Vec<u8> {
     let (_, pod) = addresses(i);
-    framed(MACS[VETH.index()], A1_MAC, &datagram(A1, pod))
+    framed(MACS[VETH.index()], A1_MAC, &datagram(A1, pod, 9))
 }
 
 /// A frame of the underlay from there.
 fn from_peer(i: usize, world: &World) -> Vec<u8> {
     let (node, pod) = addresses(i);
     let encap = world.snapshot.tunnels[0].tunnel.encap(&ends(node, NODE_A, B_VTEP, VTEP));
-    framed(MACS[UPLINK.index()], B_MAC, &packed(&encap, &datagram(pod, A1)))
+    framed(MACS[UPLINK.index()], B_MAC, &packed(&encap, &datagram(pod, A1, 9)))
 }
 
 fn packed(encap: &Encap, packet: &[u8]) -> Vec<u8> {
@@ -133,37 +136,4 @@ fn packed(encap: &Encap, packet: &[u8]) -> Vec<u8> {
     encap.push(&mut outer, &Inner { family: Family::V4, len: packet.len(), tos: 0, flow_hash: 7 });
     outer.extend_from_slice(packet);
     outer
-}
-
-fn framed(dst: Mac, src: Mac, packet: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0; ethernet::LEN];
-    ethernet::Header { dst, src, ethertype: ethernet::ethertype::IPV4 }.emit(&mut bytes);
-    bytes.extend_from_slice(packet);
-    bytes
-}
-
-/// What 64 bytes on a wire hold of IPv4.
-fn datagram(src: Ipv4Addr, dst: Ipv4Addr) -> Vec<u8> {
-    const LEN: usize = 46;
-    let mut bytes = vec![0; LEN];
-    ipv4::Header {
-        tos: 0,
-        total_len: LEN as u16,
-        ident: 0,
-        dont_fragment: true,
-        more_fragments: false,
-        fragment_offset: 0,
-        ttl: 64,
-        protocol: protocol::UDP,
-        src,
-        dst,
-    }
-    .emit(&mut bytes);
-    let length = (LEN - ipv4::LEN) as u16;
-    udp::Header { src_port: 1024, dst_port: 9, length, checksum: 0 }.emit(&mut bytes[ipv4::LEN..]);
-    let pseudo = checksum::pseudo_v4(src, dst, protocol::UDP, length.into());
-    let mut sum = checksum::Sum::new(pseudo);
-    sum.add(&bytes[ipv4::LEN..]);
-    udp::set_checksum(&mut bytes[ipv4::LEN..], checksum::nonzero(sum.finish()));
-    bytes
 }
