@@ -3,7 +3,7 @@
 
 mod daemon_support;
 
-use cableway::control::report::{Drops, Ports, Workers};
+use cableway::control::report::{Drops, Flows, Ports, Workers};
 use daemon_support::daemon::{Daemon, wait_for};
 use daemon_support::{Space, flows, stream};
 
@@ -135,6 +135,41 @@ fn flows_over_two_queues() {
         assert!(handed || other == 1, "{workers:?}");
         no_chunk_is_lost(daemon);
     }
+    for mut daemon in daemons {
+        assert!(daemon.end("TERM").status.success());
+    }
+}
+
+/// Pods that may begin nothing but what the test sends, and answer: whichever worker sees the answer.
+#[test]
+fn answers_pass_policies_by_whichever_worker_they_come() {
+    let nodes = Nodes::new(2);
+    let policy = |direction: &str| {
+        format!(
+            "{direction} = [{{ ports = [{{ protocol = \"tcp\" }}, {{ protocol = \"udp\" }}] }}]\n"
+        )
+    };
+    let daemons = [("egress", "ingress"), ("ingress", "egress")];
+    let daemons = [0, 1].map(|i| {
+        let (some, none) = daemons[i];
+        let head = "[[policy]]\nname = \"pods\"\napplies-to = [{ labels = \"\" }]\n";
+        let config = format!("{}{head}{}{none} = []\n", nodes.config(i), policy(some));
+        let mut daemon = Daemon::new(&nodes.nodes[i], &config);
+        daemon.start(&nodes.nodes[i]);
+        daemon
+    });
+    talk(&nodes);
+    for daemon in &daemons {
+        share(daemon);
+        let drops: Drops = daemon.get("/v1/show/drops");
+        let policies = drops.drops.iter().filter(|drop| drop.reason.starts_with("acl."));
+        assert_eq!(policies.map(|drop| drop.count).sum::<u64>(), 0, "{}", daemon.show("drops"));
+        let flows: Flows = daemon.get("/v1/show/flows?limit=0");
+        assert!(flows.table.made > 0 && flows.table.live > 0, "{flows:?}");
+        no_chunk_is_lost(daemon);
+    }
+    // Who may begin nothing does not.
+    assert!(!nodes.pods[1][0].pings("10.9.1.2"));
     for mut daemon in daemons {
         assert!(daemon.end("TERM").status.success());
     }

@@ -5,9 +5,10 @@
 
 use crate::doing::Doing;
 use crate::frame::Frame;
-use crate::samples::{Sample, Samples};
+use crate::samples::{Notes, Sample, Samples};
 use crate::snapshot::PortId;
 use crate::stages::{STAGES, StageId};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Reasons a stage may have.
@@ -150,8 +151,11 @@ pub struct Counters {
     pub doing: Doing,
     /// The worker's clock as of its turn's start: monotonic, nanoseconds.
     pub clock: Counter,
+    /// Frames that rules took note of.
+    pub noted: Counter,
     drops: [Counter; 256],
     samples: Samples,
+    notes: Notes,
 }
 
 impl Default for Counters {
@@ -170,6 +174,8 @@ impl Default for Counters {
             clock: Counter::default(),
             drops: std::array::from_fn(|_| Counter::default()),
             samples: Samples::default(),
+            noted: Counter::default(),
+            notes: Notes::default(),
         }
     }
 }
@@ -187,6 +193,17 @@ impl Counters {
         let counter = &self.drops[reason.index()];
         self.samples.keep_none(counter.get(), reason, port, self.clock.get());
         counter.add(1);
+    }
+
+    /// Keeps a frame for the log, and which rule wants it there.
+    pub fn note(&self, frame: &Frame, rule: u32) {
+        self.notes.keep(self.noted.get(), rule, frame, self.clock.get());
+        self.noted.add(1);
+    }
+
+    /// Of the frames that rules took note of these, with the rules, as far as they are kept.
+    pub fn notes(&self, which: Range<u64>) -> Vec<(u32, Sample)> {
+        self.notes.read(which)
     }
 
     /// The latest frames that were dropped for `reason`, the oldest first.

@@ -20,6 +20,7 @@ use super::journal::Journal;
 use super::management::{self, Socket, SocketError};
 use super::netlink::{Netlink, NetlinkError};
 use super::node::Node;
+use super::notes;
 use super::orders::{self, Editor, Orders};
 use super::outside::OutsideError;
 use super::privilege::{self, PrivilegeError};
@@ -198,6 +199,7 @@ async fn serve(
         () = node.follow(orders, undo) => Ok(End::Told),
         error = watched.workers.watch(|id| watched.port_name(id)) => Err(error.into()),
         never = supervisor::attend(&watched.workers) => match never {},
+        never = notes::write_down(&watched) => match never {},
         () = upgrade.asked() => {
             let held = hand_on(socket, &watched);
             held.map(End::Upgrade).map_err(|source| DaemonError::Io { doing: "upgrading", source })

@@ -33,6 +33,7 @@ pub mod management;
 pub mod mtus;
 pub mod netlink;
 pub mod node;
+pub mod notes;
 pub mod numbers;
 pub mod orders;
 pub mod outside;

@@ -60,13 +60,17 @@ impl State {
     }
 }
 
-fn tell(snapshot: &Snapshot, reason: Reason, sample: &Sample, unix_ms: u64) -> DropSample {
+/// The innermost packet that was found in a sample, or the frame when none was, in words.
+pub(super) fn packet(snapshot: &Snapshot, sample: &Sample) -> String {
     let link = snapshot.ports.get(sample.port.index()).map_or(Link::Ethernet, |port| port.link);
-    let packet = match sample.packet {
+    match sample.packet {
         _ if sample.bytes.is_empty() => "(nothing of it was received)".to_owned(),
         Some(at) => tell_packet(sample.bytes.get(at..).unwrap_or_default()),
         None => tell_frame(&sample.bytes, link),
-    };
+    }
+}
+
+fn tell(snapshot: &Snapshot, reason: Reason, sample: &Sample, unix_ms: u64) -> DropSample {
     let peer = sample.peer.map(|index| match snapshot.peers.get(index.into()) {
         Some(peer) => peer.name.clone(),
         None => format!("#{index}"),
@@ -76,7 +80,7 @@ fn tell(snapshot: &Snapshot, reason: Reason, sample: &Sample, unix_ms: u64) -> D
         reason: reason.name(),
         port: state::port_name(snapshot, sample.port),
         peer,
-        packet,
+        packet: packet(snapshot, sample),
         len: sample.len,
         bytes: sample.bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
     }

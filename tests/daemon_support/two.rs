@@ -3,6 +3,9 @@
 use super::Space;
 use super::daemon::Daemon;
 use super::stream::Stream;
+use cableway::io::netns;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
 /// Two nodes with a pod each, joined by two switches: by `eth0` and by `eth1`.
 ///
@@ -93,6 +96,20 @@ subnets = ["10.9.{m}.0/24"]
         nodes.0.start(&self.a);
         nodes.1.start(&self.b);
         nodes
+    }
+
+    /// Both ends of a TCP connection from a1 to a port of b1; reading from one waits for two seconds.
+    pub(crate) fn connection(&self, port: u16) -> (TcpStream, TcpStream) {
+        let there = SocketAddr::from(([10, 9, 2, 2], port));
+        let listener = netns::within(Some(&self.b1.path()), || TcpListener::bind(there));
+        let listener = listener.expect("the pod is there").expect("the address is its own");
+        let client = netns::within(Some(&self.a1.path()), || TcpStream::connect(there));
+        let client = client.expect("the pod is there").expect("the pods reach each other");
+        let (server, _) = listener.accept().expect("the client is there");
+        for end in [&client, &server] {
+            end.set_read_timeout(Some(Duration::from_secs(2))).expect("a time that is not zero");
+        }
+        (client, server)
     }
 
     pub(crate) fn stream(&self) -> Stream {

@@ -93,3 +93,25 @@ fn readers_see_whole_samples_only() {
     assert!(seen > 0);
     frames.into_iter().for_each(|frame| frame.free(&mut world.pool));
 }
+
+#[test]
+fn notes_are_read_once_and_the_oldest_first() {
+    let mut world = World::default();
+    let counters = Counters::default();
+    let rules = |which| counters.notes(which).iter().map(|(rule, _)| *rule).collect::<Vec<_>>();
+    for rule in 0..3 {
+        let frame = frame(&mut world, &[rule; 100]);
+        counters.note(&frame, rule.into());
+        frame.free(&mut world.pool);
+    }
+    assert_eq!((rules(0..3), rules(1..2), rules(3..9)), (vec![0, 1, 2], vec![1], vec![]));
+    let (rule, sample) = &counters.notes(1..3)[0];
+    assert_eq!((*rule, sample.len, &sample.bytes[..2]), (1, 100, &[1, 1][..]));
+    for rule in 0..NOTES as u32 {
+        let frame = frame(&mut world, &[0; 60]);
+        counters.note(&frame, rule);
+        frame.free(&mut world.pool);
+    }
+    assert_eq!(rules(0..u64::MAX), (0..NOTES as u32).collect::<Vec<_>>());
+    assert_eq!(counters.noted.get(), 3 + NOTES as u64);
+}

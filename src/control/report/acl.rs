@@ -90,7 +90,7 @@ pub struct Flow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identifier: Option<u32>,
     /// `unreplied`, `replied`; of TCP `syn-sent`, `syn-received`, `established`, `fin-wait`, `close-wait`, `time-wait`,
-    /// `aborted` or `refused` (the initiator or the responder reset it).
+    /// `aborted` or `refused` (the initiator or the responder reset it); `denied` where policies have ended it.
     pub state: String,
     /// Seconds since it began.
     pub age: u32,
@@ -128,8 +128,6 @@ pub struct FlowTable {
     pub evicted_live: u64,
     /// Connections that ended, and of which the ends began another.
     pub replaced: u64,
-    /// That policies no longer allow.
-    pub removed: u64,
     /// That two workers noted at once; one of them took it back.
     pub twins: u64,
     /// That were not noted, as other workers were faster at every place.

@@ -4,6 +4,7 @@ use super::State;
 use crate::config::acl::Protocol;
 use crate::control::report::{self, FlowFilter};
 use pipeline::snapshot::Snapshot;
+use pipeline::stages::acl::judge;
 use pipeline::tables::acl::{Direction, Origin, Party, Rule, RuleInfo, Service, Verb, What};
 use pipeline::tables::flows::{self, Flow, Numbers};
 use pipeline::tables::guard::Guard;
@@ -78,11 +79,11 @@ impl FlowFilter {
     }
 }
 
-/// The rules that let a flow begin, if they are still in force.
+/// The rules that let a flow begin, or do not let it go on, if they are still in force.
 fn rules<'g>(flow: &Flow, guard: &'g Guard) -> [Option<&'g RuleInfo>; 2] {
-    [flow.judged.egress, flow.judged.ingress].map(|number| {
+    judge::rules(&flow.judged).map(|(rule, _)| {
         let is_current = flow.judged.generation == guard.generation();
-        guard.acl().rules().get(number as usize).filter(|_| is_current)
+        rule.filter(|_| is_current).map(|rule| guard.acl().rule(rule))
     })
 }
 
@@ -191,7 +192,10 @@ fn flow(flow: &Flow, guard: &Guard) -> report::Flow {
         destination_port: ports.1,
         icmp_type,
         identifier,
-        state: state(flow.state).to_owned(),
+        state: match judge::rules(&flow.judged).iter().any(|(_, denies)| *denies) {
+            true => "denied".to_owned(),
+            false => state(flow.state).to_owned(),
+        },
         age: flow.age,
         idle: flow.idle,
         left: flow.left,
@@ -227,7 +231,6 @@ fn flow_table(snapshot: &Snapshot) -> report::FlowTable {
         evicted_closing: counters.evicted_closing,
         evicted_live: counters.evicted_live,
         replaced: counters.replaced,
-        removed: counters.removed,
         twins: counters.twins,
         not_kept: counters.not_kept,
     }

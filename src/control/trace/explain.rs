@@ -9,7 +9,7 @@ use encap::wire::{ipv4, ipv6, protocol, udp};
 use pipeline::frame::{Frame, Link, NO_PEER, Packet, Verdict};
 use pipeline::snapshot::{Hop, NextHop, PortId, PortInfo, Role, Snapshot, TunnelInfo};
 use pipeline::stages::StageId;
-use pipeline::stages::acl::{Finding, explain};
+use pipeline::stages::acl::{Finding, explain, judge};
 use pipeline::stages::route::{PEER_SOURCE, SOURCE};
 use pipeline::tables::acl::{Action, RuleId};
 use pipeline::tables::neighbours::NeighbourState;
@@ -208,8 +208,13 @@ pub(super) fn acl(frame: &Frame, snapshot: &Snapshot, now: u64) -> Words {
     let looked_up = format!("who may go from {} to {}", end(between.from), end(between.to));
     let mut parts = Vec::new();
     if let Some(flow) = flow {
-        let is_still = if judgement.is_some() { "by policies of before" } else { "which passes" };
-        parts.push(format!("a flow, seen {} s ago, {is_still}", flow.idle));
+        let rules = judge::rules(&flow.judged);
+        let what = match rules.iter().find(|(_, denies)| *denies) {
+            _ if judgement.is_some() => "by policies of before".to_owned(),
+            Some((Some(by), _)) => format!("which {} has ended", rule(*by)),
+            _ => "which passes".to_owned(),
+        };
+        parts.push(format!("a flow, seen {} s ago, {what}", flow.idle));
     }
     parts.extend(noted.into_iter().map(|noted| format!("{} matches", rule(noted))));
     let decisions = judgement.map_or([None; 2], |judgement| [judgement.egress, judgement.ingress]);

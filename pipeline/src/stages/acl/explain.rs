@@ -2,7 +2,7 @@
 
 use super::judge::{self, Judgement};
 use super::packet::{Kind, Packet};
-use super::{between, is_current};
+use super::{between, is_current, may_pass};
 use crate::drops::Reason;
 use crate::frame::Frame;
 use crate::snapshot::Snapshot;
@@ -52,15 +52,16 @@ fn find(packet: &Packet, between: Between, snapshot: &Snapshot, now: u64) -> Fin
                 Some(hit) if hit.by == Party::Responder => {
                     Some(ask(&between.reversed(), packet.reversed()))
                 }
+                None if packet.answers() => Some(ask(&between.reversed(), packet.reversed())),
                 _ => Some(ask(&between, packet.tuple)),
             };
             (flow.filter(|_| hit.is_some()), judgement)
         }
-        Kind::Later(_) => match flow.filter(|flow| is_current(guard, flow.judged)) {
+        Kind::Later(_) => match flow.filter(|flow| may_pass(guard, &flow.judged)) {
             Some(flow) => (Some(flow), None),
             None => (None, judge::whatever_the_ports(guard, &between, &packet.tuple)),
         },
-        Kind::Error(Some(_)) if flow.is_some_and(|flow| is_current(guard, flow.judged)) => {
+        Kind::Error(Some(_)) if flow.is_some_and(|flow| may_pass(guard, &flow.judged)) => {
             (flow, None)
         }
         Kind::Error(_) | Kind::Lone => (None, Some(ask(&between, packet.tuple))),

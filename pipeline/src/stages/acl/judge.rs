@@ -17,7 +17,28 @@ pub struct Judgement {
 }
 
 /// A rule's number where none was asked.
-pub const NO_RULE: u32 = u32::MAX;
+pub const NO_RULE: u32 = DENIES - 1;
+
+/// What is added to the number of a rule that denies.
+const DENIES: u32 = 1 << 31;
+
+/// The rules by whose numbers a flow is remembered, the source's and the destination's, and whether they deny it.
+pub fn rules(judged: &Judged) -> [(Option<RuleId>, bool); 2] {
+    [judged.egress, judged.ingress].map(|number| {
+        let (rule, denies) = (number & !DENIES, number >= DENIES);
+        ((rule != NO_RULE).then_some(RuleId(rule)), denies)
+    })
+}
+
+/// Why a flow that is remembered so does not pass.
+#[inline]
+pub(super) fn denial(judged: &Judged) -> Option<Reason> {
+    match (judged.egress >= DENIES, judged.ingress >= DENIES) {
+        (false, false) => None,
+        (true, _) => Some(EGRESS),
+        (false, true) => Some(INGRESS),
+    }
+}
 
 /// Asks both ends. `on_the_way` is told of rules that match and do not decide.
 pub fn judge(
@@ -59,19 +80,29 @@ fn ingress(guard: &Guard, between: &Between, tuple: &Tuple) -> Option<ProgramId>
 }
 
 impl Judgement {
-    /// Why the packet may pass.
+    /// How the flow is remembered, by these policies.
+    pub fn judged(&self, guard: &Guard) -> Judged {
+        let number = |decision: Option<Decision>| match decision {
+            None => NO_RULE,
+            Some(Decision { action: Action::Allow, rule }) => rule.0,
+            Some(Decision { action: Action::Deny, rule }) => rule.0 | DENIES,
+        };
+        let (egress, ingress) = (number(self.egress), number(self.ingress));
+        Judged { generation: guard.generation(), egress, ingress }
+    }
+
+    /// Whether the packet may pass.
     ///
     /// # Errors
     /// Why not.
-    pub fn verdict(&self) -> Result<Judged, Reason> {
-        let is_denied = |decision: Decision| decision.action == Action::Deny;
-        match (self.egress, self.ingress) {
-            (Some(egress), _) if is_denied(egress) => Err(EGRESS),
-            (_, Some(ingress)) if is_denied(ingress) => Err(INGRESS),
-            (egress, ingress) => {
-                let rule = |decision: Option<Decision>| decision.map_or(NO_RULE, |d| d.rule.0);
-                Ok(Judged { generation: 0, egress: rule(egress), ingress: rule(ingress) })
-            }
+    pub fn verdict(&self) -> Result<(), Reason> {
+        let denies = |decision: Option<Decision>| {
+            decision.is_some_and(|decision| decision.action == Action::Deny)
+        };
+        match () {
+            () if denies(self.egress) => Err(EGRESS),
+            () if denies(self.ingress) => Err(INGRESS),
+            () => Ok(()),
         }
     }
 

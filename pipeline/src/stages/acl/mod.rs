@@ -5,6 +5,10 @@
 //! first packet was allowed passes, in both directions, and so does an ICMP error that quotes one; policies are
 //! asked only for first packets, and once more for each flow after they have changed.
 //!
+//! * **Changes.** A flow that policies no longer allow is remembered as such until both ends are silent, so that an answer
+//!   that was under way does not pass for the first packet of another one.
+//! * **TCP in its midst**, of which no SYN was seen, as policies or the daemon are younger: the end with the
+//!   lower port is taken for the one that was called, and so is who answers a SYN.
 //! * **Fragments.** Policies may ask for ports, which only a datagram's first fragment has. Where that passes,
 //!   the others do for a while. One that comes before it passes if the policies say so whatever the
 //!   ports are, and is dropped otherwise.
@@ -23,19 +27,19 @@ mod tests;
 
 use super::Stage;
 use crate::cx::Cx;
-use crate::drops::Reason;
-use crate::frame::{BATCH_SIZE, Batch, Meta, NO_PEER};
+use crate::drops::{Counters, Reason};
+use crate::frame::{BATCH_SIZE, Batch, Frame, Meta, NO_PEER};
 use crate::latest::Latest;
 use crate::snapshot::{Hop, Snapshot};
-use crate::tables::acl::Tuple;
+use crate::tables::acl::{Tuple, Verb};
 use crate::tables::flows::{Flags, Flows, Hit, Judged, Party, Sighting};
 use crate::tables::guard::{Between, Guard};
 use judge::Judgement;
 use packet::{Keyed, Kind, Packet};
 
 crate::drops! { Acl:
-    EGRESS = "egress", "the policies of the port that it came by do not allow it";
-    INGRESS = "ingress", "the policies of the port that it was for do not allow it";
+    EGRESS = "egress", "policies do not let it out of the port at which its flow begins";
+    INGRESS = "ingress", "policies do not let it into the port for which its flow is";
     FRAGMENT = "fragment", "a fragment whose ports are not known, as its datagram's first one did not pass";
     TRUNCATED = "truncated", "the packet ends within what policies must know of it";
     TCP_FLAGS = "tcp_flags", "TCP flags that contradict each other";
@@ -77,9 +81,10 @@ impl Stage for Acl {
         }
         self.gather(batch, snapshot);
         snapshot.flows.touch(&self.sightings);
-        let court = Court { guard: &snapshot.guard, flows: &snapshot.flows, now: cx.now };
+        let (guard, flows) = (&snapshot.guard, &snapshot.flows);
+        let court = Court { guard, flows, counters: cx.counters, now: cx.now };
         for (asked, sighting) in self.asked.drain(..).zip(self.sightings.drain(..)) {
-            if let Err(reason) = court.judge(&asked, &sighting) {
+            if let Err(reason) = court.judge(&asked, &sighting, &batch[asked.frame]) {
                 batch.drop(asked.frame, reason);
             }
         }
@@ -129,63 +134,79 @@ fn is_current(guard: &Guard, judged: Judged) -> bool {
     judged.generation == guard.generation() || !guard.settings().rejudges
 }
 
+/// Whether a flow that is remembered so may pass.
+fn may_pass(guard: &Guard, judged: &Judged) -> bool {
+    is_current(guard, *judged) && judge::denial(judged).is_none()
+}
+
 /// What packets are judged by.
 struct Court<'a> {
     guard: &'a Guard,
     flows: &'a Flows,
+    counters: &'a Counters,
     now: u64,
 }
 
 impl Court<'_> {
     #[inline]
-    fn judge(&self, asked: &Asked, sighting: &Sighting) -> Result<(), Reason> {
+    fn judge(&self, asked: &Asked, sighting: &Sighting, frame: &Frame) -> Result<(), Reason> {
         let Asked { between, packet, .. } = asked;
         match packet.kind {
-            Kind::Flow { datagram: None, .. } => self.flow(asked, sighting).map(drop),
+            Kind::Flow { datagram: None, .. } => self.flow(asked, sighting, frame).map(drop),
             Kind::Flow { datagram: Some(datagram), .. } => {
-                let judged = self.flow(asked, sighting)?;
+                let judged = self.flow(asked, sighting, frame)?;
                 self.remember(datagram, judged);
                 Ok(())
             }
             Kind::Later(_) => self.later(asked, sighting),
             Kind::Error(Some(_)) if self.is_current(sighting) => Ok(()),
-            Kind::Error(_) | Kind::Lone => {
-                self.ask(between, &packet.tuple).verdict().map(drop)
-            }
+            Kind::Error(_) | Kind::Lone => self.ask(between, &packet.tuple, frame).verdict(),
         }
     }
 
     /// A packet of a flow, or the first of one.
     #[inline]
-    fn flow(&self, asked: &Asked, sighting: &Sighting) -> Result<Judged, Reason> {
-        match self.flows.pass(sighting, &self.guard.settings().timeouts, self.now) {
-            Some(hit) if is_current(self.guard, hit.judged) => Ok(hit.judged),
-            Some(hit) => self.old(asked, &hit),
-            None => self.first(asked, sighting),
+    fn flow(&self, asked: &Asked, sighting: &Sighting, frame: &Frame) -> Result<Judged, Reason> {
+        let judged = match self.flows.pass(sighting, &self.guard.settings().timeouts, self.now) {
+            Some(hit) if is_current(self.guard, hit.judged) => hit.judged,
+            Some(hit) => self.old(asked, &hit, frame),
+            None => return self.first(asked, sighting, frame),
+        };
+        match judge::denial(&judged) {
+            None => Ok(judged),
+            Some(reason) => Err(reason),
         }
     }
 
     /// The first packet of a flow.
     #[inline(never)]
-    fn first(&self, asked: &Asked, sighting: &Sighting) -> Result<Judged, Reason> {
-        let judged = self.ask(&asked.between, &asked.packet.tuple).verdict()?;
-        let judged = Judged { generation: self.guard.generation(), ..judged };
-        self.flows.keep(sighting, judged, &self.guard.settings().timeouts, self.now);
+    fn first(&self, asked: &Asked, sighting: &Sighting, frame: &Frame) -> Result<Judged, Reason> {
+        let Asked { between, packet, .. } = asked;
+        let (judgement, sighting) = match packet.answers() {
+            false => (self.ask(between, &packet.tuple, frame), *sighting),
+            true => {
+                let began = (sighting.key, sighting.side.other());
+                let judgement = self.ask(&between.reversed(), &packet.reversed(), frame);
+                (judgement, self.flows.sighting(began, sighting.flags))
+            }
+        };
+        judgement.verdict()?;
+        let judged = judgement.judged(self.guard);
+        self.flows.keep(&sighting, judged, &self.guard.settings().timeouts, self.now);
         Ok(judged)
     }
 
-    /// A packet of a flow that was allowed by policies of before.
+    /// What policies say now of a flow that they were asked about before they changed.
     #[inline(never)]
-    fn old(&self, asked: &Asked, hit: &Hit) -> Result<Judged, Reason> {
+    fn old(&self, asked: &Asked, hit: &Hit, frame: &Frame) -> Judged {
         let Asked { between, packet, .. } = asked;
         let judgement = match hit.by {
-            Party::Initiator => self.ask(between, &packet.tuple),
-            Party::Responder => self.ask(&between.reversed(), &packet.reversed()),
+            Party::Initiator => self.ask(between, &packet.tuple, frame),
+            Party::Responder => self.ask(&between.reversed(), &packet.reversed(), frame),
         };
-        let judged = judgement.verdict().inspect_err(|_| self.flows.remove(hit))?;
-        let judged = Judged { generation: self.guard.generation(), ..judged };
+        let judged = judgement.judged(self.guard);
         self.flows.rejudge(hit, judged);
-        Ok(judged)
+        judged
     }
 
     /// A fragment without ports.
@@ -197,13 +218,13 @@ impl Court<'_> {
         let judgement = judge::whatever_the_ports(self.guard, &asked.between, &asked.packet.tuple);
         let judgement = judgement.ok_or(FRAGMENT)?;
         judgement.count(self.guard, self.now);
-        judgement.verdict().map(drop)
+        judgement.verdict()
     }
 
     /// Whether there is a flow that may pass.
     fn is_current(&self, sighting: &Sighting) -> bool {
         let flow = self.flows.peek(&sighting.key, &self.guard.settings().timeouts, self.now);
-        flow.is_some_and(|flow| is_current(self.guard, flow.judged))
+        flow.is_some_and(|flow| may_pass(self.guard, &flow.judged))
     }
 
     /// Lets the other fragments of a datagram pass.
@@ -212,10 +233,13 @@ impl Court<'_> {
         self.flows.keep(&sighting, judged, &self.guard.settings().timeouts, self.now);
     }
 
-    /// Asks policies, and counts which rules spoke.
-    fn ask(&self, between: &Between, tuple: &Tuple) -> Judgement {
+    /// Asks policies, counts which rules spoke, and keeps the packet for the log where one wants that.
+    fn ask(&self, between: &Between, tuple: &Tuple, frame: &Frame) -> Judgement {
         let judgement = judge::judge(self.guard, between, tuple, |rule| {
             self.guard.count(rule, self.now);
+            if self.guard.acl().rule(rule).verb == Verb::Log {
+                self.counters.note(frame, rule.0);
+            }
         });
         judgement.count(self.guard, self.now);
         judgement

@@ -133,6 +133,14 @@ impl Packet {
         flows.sighting(of, flags)
     }
 
+    /// Whether it is one of TCP that only the end sends which was called, as far as can be told without having seen that:
+    /// it answers a call, or comes from the lower port and opens nothing.
+    pub(super) fn answers(&self) -> bool {
+        let Kind::Flow { flags, .. } = self.kind else { return false };
+        let is_lower = self.source_port < self.tuple.service;
+        self.tuple.protocol == protocol::TCP && !flags.is_call() && (is_lower || flags.is_answer())
+    }
+
     /// What rules were asked about the flow's first packet, if the other end sent that.
     pub(super) fn reversed(&self) -> Tuple {
         let Tuple { src, dst, protocol, service } = self.tuple;

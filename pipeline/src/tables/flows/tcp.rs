@@ -43,6 +43,12 @@ impl Flags {
         self.0 & (SYN | ACK | RST | FIN) == SYN
     }
 
+    /// Whether it answers a call.
+    #[inline]
+    pub fn is_answer(self) -> bool {
+        self.0 & SYN_ACK == SYN_ACK
+    }
+
     /// Whether it neither opens nor ends anything.
     #[inline]
     pub(super) fn is_plain(self) -> bool {

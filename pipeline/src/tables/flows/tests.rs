@@ -236,6 +236,18 @@ fn a_call_after_the_end_is_judged_and_kept_anew() {
 }
 
 #[test]
+fn a_call_tells_who_began_what_was_met_in_its_midst() {
+    let table = Table::new(64);
+    let [client, server] = ends(1, TCP);
+    assert_eq!(table.keep(server, ACK, 0), Kept::Made);
+    assert!(table.pass(client, SYN, 0).is_none());
+    assert_eq!(table.keep(client, SYN, 0), Kept::Made);
+    assert_eq!(table.pass(server, SYN | ACK, 0).unwrap().by, Party::Responder);
+    let counters = table.flows.counters();
+    assert_eq!((counters.replaced, counters.live()), (1, 1));
+}
+
+#[test]
 fn a_flow_gets_another_verdict() {
     let table = Table::new(64);
     let [client, server] = ends(1, TCP);
@@ -391,9 +403,14 @@ impl Model {
 
     fn keep(&mut self, (key, side): (Key, Side), flags: Flags, now: u64) -> Kept {
         let Some(state) = State::first(&key, side, flags) else { return Kept::Needless };
-        let is_closed = |state| matches!(state, State::TimeWait | State::Aborted | State::Refused);
-        if self.flows.get(&key).is_some_and(|(state, ..)| !is_closed(*state)) {
-            return Kept::Known;
+        if let Some((known, began, _)) = self.flows.get(&key) {
+            let by = if *began == side { Party::Initiator } else { Party::Responder };
+            let is_over = matches!(known, State::TimeWait | State::Aborted | State::Refused);
+            // Of one that was met in its midst nobody knows who began it, before a call.
+            let gives_way = is_over || *known == State::Unreplied;
+            if !gives_way || known.next(&key, by, flags).is_some() {
+                return Kept::Known;
+            }
         }
         self.flows.insert(key, (state, side, tick(now)));
         Kept::Made
