@@ -15,8 +15,10 @@ use crate::snapshot::{
     Accepts, Caps, Gateway, Hop, NextHop, Peer, PortId, PortInfo, Role, Snapshot, TunnelId,
     TunnelInfo,
 };
-use crate::tables::Rib;
+use crate::tables::acl::{End, Endpoint, Policies, Policy, Rule, Tier};
+use crate::tables::guard::{Guard, Settings};
 use crate::tables::neighbours::Neighbour;
+use crate::tables::{Flows, Rib};
 use crate::{Pipeline, Turn};
 use encap::wire::Mac;
 use encap::{Configs, Ends};
@@ -166,6 +168,30 @@ impl World {
         self.route(b.into(), Some(64), to(Hop::Peer(0)));
         self.route(Ipv4Addr::new(10, 96, 0, 0).into(), Some(12), to(Hop::Unreachable));
         self.route(Ipv4Addr::new(10, 97, 0, 0).into(), Some(16), to(Hop::Blackhole));
+    }
+
+    /// Has these rules judge all that both pods send and are sent.
+    pub fn guard(&mut self, rules: Vec<Rule>) {
+        let names = [(VETH, "a1"), (TUN, "a2")];
+        let addresses = [vec![A1.into(), A1_V6.into()], vec![A2.into(), A2_V6.into()]];
+        let endpoints = names.iter().zip(addresses).map(|((_, name), addresses)| Endpoint {
+            name: Some((*name).into()),
+            addresses: addresses.into_iter().map(|own: IpAddr| own.into()).collect(),
+            ..Endpoint::default()
+        });
+        let all = Policy {
+            name: "all".into(),
+            applies_to: Vec::new(),
+            ingress: Some(rules.clone()),
+            egress: Some(rules),
+        };
+        let tier = Tier { name: "default".into(), policies: vec![Arc::new(all)], end: End::Deny };
+        let policies =
+            Policies { tiers: vec![tier], endpoints: endpoints.collect(), ..Policies::default() };
+        let before = &self.snapshot.guard;
+        let guard = Guard::new(policies, Settings::default(), names.into_iter(), before);
+        self.snapshot.guard = Arc::new(guard);
+        self.snapshot.flows = Arc::new(Flows::new(1 << 12, 1));
     }
 
     /// Adds a route, to one host without a length.

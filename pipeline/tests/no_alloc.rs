@@ -10,11 +10,15 @@ use encap::wire::{checksum, protocol};
 use pipeline::Turn;
 use pipeline::frame::{BATCH_SIZE, Batch, Frame, Gso, GsoKind, Partial};
 use pipeline::snapshot::PortId;
+use pipeline::tables::Flows;
+use pipeline::tables::acl::{Rule, Service, Verb, What};
+use pipeline::tables::guard::Guard;
 use pipeline::testing::*;
 use samples::SEGMENT;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
+use std::sync::Arc;
 
 /// The system's allocator; counts what each thread asks of it.
 struct Counting;
@@ -143,15 +147,36 @@ fn the_counter_counts() {
 
 #[test]
 fn a_warm_pipeline_allocates_nothing() {
-    let (mut world, mut batch, traffic) = (World::default(), Batch::new(), traffic());
-    for kind in traffic.iter().chain(&traffic) {
-        pass(&mut world, kind, &mut batch);
-    }
-    let n = allocations(|| {
-        for i in 0..10_000 {
-            pass(&mut world, &traffic[i % traffic.len()], &mut batch);
-        }
+    allocates_nothing(&[World::default().snapshot.guard]);
+}
+
+/// Policies that change all the time, so that flows are judged again and again, and packets noted for the log.
+#[test]
+fn nor_does_it_with_policies() {
+    let service = |protocol| Service { protocol, what: What::Any };
+    let rule = |verb, protocols: &[u8]| {
+        let services = protocols.iter().map(|protocol| service(*protocol)).collect();
+        Rule { verb, from: Vec::new(), to: Vec::new(), services }
+    };
+    let allow = rule(Verb::Allow, &[protocol::TCP, protocol::UDP]);
+    let mut world = World::default();
+    let guards = [protocol::TCP, protocol::UDP].map(|logged| {
+        world.guard(vec![rule(Verb::Log, &[logged]), allow.clone()]);
+        world.snapshot.guard.clone()
     });
+    allocates_nothing(&guards);
+}
+
+/// With these guards in turn.
+fn allocates_nothing(guards: &[Arc<Guard>]) {
+    let (mut world, mut batch, traffic) = (World::default(), Batch::new(), traffic());
+    world.snapshot.flows = Arc::new(Flows::new(1 << 12, 1));
+    let mut pass = |i: usize| {
+        world.snapshot.guard = guards[i % guards.len()].clone();
+        self::pass(&mut world, &traffic[i % traffic.len()], &mut batch);
+    };
+    (0..4 * traffic.len()).for_each(&mut pass);
+    let n = allocations(|| (0..10_000).for_each(&mut pass));
     assert_eq!(n, 0, "allocations in 10,000 batches");
     assert_eq!(world.counters.dropped_in_all(), 0);
     assert!(world.counters.split.get() > 0 && world.counters.merged.get() > 0);

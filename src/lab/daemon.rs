@@ -138,6 +138,11 @@ fn ask<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
     serde_json::from_str(body).map_err(|e| fail(std::io::Error::other(e)))
 }
 
+/// The management socket of a lab's node's daemon.
+pub(super) fn socket(node: &str) -> PathBuf {
+    Files::of(DIRECTORY, node).socket()
+}
+
 /// The last lines of the log of a lab's node.
 pub(super) fn log_tail(node: &str) -> String {
     Files::of(DIRECTORY, node).log_tail()

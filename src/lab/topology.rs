@@ -261,9 +261,9 @@ impl Topology {
         self.nodes.iter().flat_map(|node| node.pods.iter().map(move |pod| (node, pod)))
     }
 
-    /// The pod of this name.
-    pub fn pod(&self, name: &str) -> Option<&Pod> {
-        self.pods().map(|(_, pod)| pod).find(|pod| pod.name == name)
+    /// The pod of this name, with its node.
+    pub fn pod(&self, name: &str) -> Option<(&Node, &Pod)> {
+        self.pods().find(|(_, pod)| pod.name == name)
     }
 
     /// Whether some node is the kernel's.

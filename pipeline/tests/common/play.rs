@@ -9,11 +9,12 @@
 //! the frame's bytes as [`offload`] does, and no further.
 
 use super::samples;
-use encap::wire::checksum;
+use encap::wire::{checksum, protocol};
 use pipeline::Turn;
 use pipeline::drops::Counters;
 use pipeline::frame::{Batch, CHUNK_SIZE, Chunk, Frame, Gso, GsoKind, Link, Partial};
 use pipeline::snapshot::{Hop, NextHop, Peer, PortId, Snapshot, TunnelId};
+use pipeline::tables::acl::{Party, Rule, Service, Verb, What};
 use pipeline::tables::neighbours::Neighbour;
 use pipeline::testing::{B_MAC, TUN, UNDERLAY_MTU, UPLINK, VETH, World};
 use pipeline::{Pipeline, stages};
@@ -28,12 +29,12 @@ impl Worlds {
     /// One of each kind.
     pub(crate) fn new() -> Worlds {
         let sections = ["vni = 1\nport = 8472", "vni = 1\nport = 8472\nudp-checksum = true"];
-        let worlds = (0..4).map(|i| {
+        let worlds = (0..8).map(|i| {
             let mut world = World::new(&format!("[[vxlan]]\nname = \"t\"\n{}", sections[i % 2]));
             add_routes(&mut world);
             add_v6_peer(&mut world.snapshot);
             let ports = Arc::make_mut(&mut world.snapshot.ports);
-            if i >= 2 {
+            if i % 4 >= 2 {
                 // As AF_XDP on a veth; and a TUN device that can do nothing.
                 ports[VETH.index()].partial_sums = true;
                 ports[TUN.index()].caps = Default::default();
@@ -42,7 +43,10 @@ impl Worlds {
                 // Ways on which much does not fit.
                 ports[VETH.index()].mtu = 100;
                 let peer = &mut Arc::make_mut(&mut world.snapshot.peers)[0];
-                (peer.mtu, peer.fragment_outer) = (600, i == 3);
+                (peer.mtu, peer.fragment_outer) = (600, i % 4 == 3);
+            }
+            if i >= 4 {
+                world.guard(rules());
             }
             let snapshot = world.snapshot.clone();
             (world, snapshot)
@@ -65,6 +69,24 @@ impl Worlds {
         }
         game.end(first >= 128);
     }
+}
+
+/// Policies that ask for everything that there is to ask for.
+fn rules() -> Vec<Rule> {
+    let service = |protocol, what| Service { protocol, what };
+    let rule = |verb, services| Rule { verb, from: Vec::new(), to: Vec::new(), services };
+    let block = |net: &str| Party {
+        block: Some((net.parse().expect("a prefix"), Vec::new())),
+        ..Party::default()
+    };
+    let (tcp, udp, icmp) = (protocol::TCP, protocol::UDP, protocol::ICMPV4);
+    vec![
+        rule(Verb::Log, vec![service(icmp, What::Any), service(udp, What::Ports(0..=1000))]),
+        Rule { from: vec![block("10.244.2.128/25")], ..rule(Verb::Deny, Vec::new()) },
+        rule(Verb::Allow, vec![service(tcp, What::Any), service(udp, What::Ports(0..=20_000))]),
+        rule(Verb::Allow, vec![service(icmp, What::Icmp { kind: 8, code: None })]),
+        Rule { to: vec![block("fd00:10:244::/48")], ..rule(Verb::Pass, Vec::new()) },
+    ]
 }
 
 fn copy(neighbour: &Arc<Neighbour>) -> Arc<Neighbour> {

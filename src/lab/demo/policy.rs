@@ -1,10 +1,12 @@
-//! Whether policies do what a topology expects of them: real clients ask, and the daemons' counters must
-//! say the same as what came of it.
+//! Whether policies do what a topology expects of them: real clients ask, and the daemons' counters and
+//! traces must say the same as what came of it.
 
 use super::super::file::Router;
-use super::super::topology::{Expectation, Pod, Question};
-use super::super::{Error, netns, shell};
+use super::super::topology::{Expectation, Node, Pod, Question};
+use super::super::{Error, daemon, netns, shell};
 use super::{Fault, Scene, Verdict, law};
+use crate::control::management::client::{self, Content};
+use crate::control::trace::{Input, Outcome, Report};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::process::Stdio;
@@ -22,7 +24,7 @@ const ANSWER: &str = "the answer";
 /// Has one pod ask the other, over each family that both have.
 pub(super) fn verdict(scene: &Scene, expected: &Expectation) -> Verdict {
     let pod = |name: &str| scene.topology.pod(name).expect("a topology knows its pods");
-    let (from, to) = (pod(&expected.from), pod(&expected.to));
+    let ((from_node, from), (to_node, to)) = (pod(&expected.from), pod(&expected.to));
     let mut families = Vec::new();
     for address in to.addresses.iter() {
         let before = dropped(scene, expected)?;
@@ -36,6 +38,13 @@ pub(super) fn verdict(scene: &Scene, expected: &Expectation) -> Verdict {
                 Fault::Failed(format!("{what}: {reason} counted {found} packets"))
             })?,
         }
+        let packet = packet(expected.question, from, address)?;
+        let traced = trace((from_node, from), (to_node, to), &packet)?;
+        if traced != expected.drop {
+            let traced =
+                traced.map_or("it passes".to_owned(), |reason| format!("a drop, {reason}"));
+            return Err(Fault::Failed(format!("{what}: a trace of `{packet}` says {traced}")));
+        }
         families.push(if address.is_ipv4() { "IPv4" } else { "IPv6" });
     }
     let (question, families) = (expected.question, families.join(" and "));
@@ -44,6 +53,54 @@ pub(super) fn verdict(scene: &Scene, expected: &Expectation) -> Verdict {
         Some(reason) => format!("is dropped: {reason}"),
     };
     Ok(format!("{} asking {} for {question}, {families}, {came}", from.name, to.name))
+}
+
+/// A question's packet, as `trace` takes it.
+fn packet(question: Question, from: &Pod, to: IpAddr) -> Result<String, Fault> {
+    let mut own = from.addresses.iter().filter(|own| own.is_ipv4() == to.is_ipv4());
+    let own = own.next().ok_or_else(|| {
+        Fault::Failed(format!("pod {} has no address of the family of {to}", from.name))
+    })?;
+    let end = |address: IpAddr, port: u16| SocketAddr::from((address, port));
+    Ok(match question {
+        Question::Ping if to.is_ipv4() => format!("icmp {own} > {to} echo-request"),
+        Question::Ping => format!("icmpv6 {own} > {to} echo-request"),
+        Question::Tcp(port) => format!("tcp {} > {} syn", end(own, 40_000), end(to, port)),
+        Question::Udp(port) => format!("udp {} > {}", end(own, 40_000), end(to, port)),
+    })
+}
+
+/// The reason for which a trace says that a packet from one pod to another is dropped, by the one node or by
+/// the other; `None` if it arrives.
+fn trace(
+    (from_node, from): (&Node, &Pod),
+    (to_node, to): (&Node, &Pod),
+    packet: &str,
+) -> Result<Option<String>, Fault> {
+    let packet = Some(packet.to_owned());
+    let port = Some(from.name.clone());
+    let there = trace_at(from_node, &Input { port, packet: packet.clone(), ..Input::default() })?;
+    let outcome = match there {
+        Outcome::Sent { .. } if from_node.name != to_node.name => {
+            let peer = Some(from_node.name.clone());
+            trace_at(to_node, &Input { peer, packet, ..Input::default() })?
+        }
+        outcome => outcome,
+    };
+    match outcome {
+        Outcome::Sent { port, .. } if port == to.name => Ok(None),
+        Outcome::Dropped { reason, .. } => Ok(Some(reason)),
+        other => Err(Fault::Failed(format!("a trace to pod {} ends with {other:?}", to.name))),
+    }
+}
+
+fn trace_at(node: &Node, input: &Input) -> Result<Outcome, Fault> {
+    let content = serde_json::to_value(input).expect("texts are JSON");
+    let socket = daemon::socket(&node.name);
+    let report: Report = client::call(&socket, "POST", "/v1/trace", Content::Json(content))
+        .map_err(|error| Fault::Failed(error.to_string()))?;
+    let frame = report.frames.into_iter().next();
+    Ok(frame.expect("a trace begins with the packet").outcome)
 }
 
 /// Packets that were dropped on all nodes for the reason that is expected.
