@@ -40,8 +40,9 @@ fn find(packet: &Packet, between: Between, snapshot: &Snapshot, now: u64) -> Fin
     let sighting = packet.sighting(&snapshot.flows);
     let flow = snapshot.flows.peek(&sighting.key, timeouts, now);
     let mut noted = Vec::new();
-    let mut ask = |between: &Between, tuple| {
-        judge::judge(guard, between, &tuple, |rule| noted.push(rule))
+    let mut ask = |by: Party| {
+        let (between, tuple) = packet.question(between, by);
+        judge::judge(guard, &between, &tuple, |rule| noted.push(rule))
     };
     let (flow, judgement) = match packet.kind {
         Kind::Flow { .. } => {
@@ -49,11 +50,8 @@ fn find(packet: &Packet, between: Between, snapshot: &Snapshot, now: u64) -> Fin
             let hit = Arc::new(snapshot.flows.sketch()).pass(&sighting, timeouts, now);
             let judgement = match &hit {
                 Some(hit) if is_current(guard, hit.judged) => None,
-                Some(hit) if hit.by == Party::Responder => {
-                    Some(ask(&between.reversed(), packet.reversed()))
-                }
-                None if packet.answers() => Some(ask(&between.reversed(), packet.reversed())),
-                _ => Some(ask(&between, packet.tuple)),
+                Some(hit) => Some(ask(hit.by)),
+                None => Some(ask(packet.sender())),
             };
             (flow.filter(|_| hit.is_some()), judgement)
         }
@@ -64,7 +62,7 @@ fn find(packet: &Packet, between: Between, snapshot: &Snapshot, now: u64) -> Fin
         Kind::Error(Some(_)) if flow.is_some_and(|flow| may_pass(guard, &flow.judged)) => {
             (flow, None)
         }
-        Kind::Error(_) | Kind::Lone => (None, Some(ask(&between, packet.tuple))),
+        Kind::Error(_) | Kind::Lone => (None, Some(ask(Party::Initiator))),
     };
     let is_trusted = between.from.is_some_and(|from| guard.is_trusted(from, packet.tuple.src));
     Finding { between, flow, judgement, noted, is_trusted }

@@ -31,7 +31,7 @@ use crate::drops::{Counters, Reason};
 use crate::frame::{BATCH_SIZE, Batch, Frame, Meta, NO_PEER};
 use crate::latest::Latest;
 use crate::snapshot::{Hop, Snapshot};
-use crate::tables::acl::{Tuple, Verb};
+use crate::tables::acl::Verb;
 use crate::tables::flows::{Flags, Flows, Hit, Judged, Party, Sighting};
 use crate::tables::guard::{Between, Guard};
 use judge::Judgement;
@@ -150,8 +150,7 @@ struct Court<'a> {
 impl Court<'_> {
     #[inline]
     fn judge(&self, asked: &Asked, sighting: &Sighting, frame: &Frame) -> Result<(), Reason> {
-        let Asked { between, packet, .. } = asked;
-        match packet.kind {
+        match asked.packet.kind {
             Kind::Flow { datagram: None, .. } => self.flow(asked, sighting, frame).map(drop),
             Kind::Flow { datagram: Some(datagram), .. } => {
                 let judged = self.flow(asked, sighting, frame)?;
@@ -160,7 +159,7 @@ impl Court<'_> {
             }
             Kind::Later(_) => self.later(asked, sighting),
             Kind::Error(Some(_)) if self.is_current(sighting) => Ok(()),
-            Kind::Error(_) | Kind::Lone => self.ask(between, &packet.tuple, frame).verdict(),
+            Kind::Error(_) | Kind::Lone => self.ask(asked, Party::Initiator, frame).verdict(),
         }
     }
 
@@ -181,30 +180,24 @@ impl Court<'_> {
     /// The first packet of a flow.
     #[inline(never)]
     fn first(&self, asked: &Asked, sighting: &Sighting, frame: &Frame) -> Result<Judged, Reason> {
-        let Asked { between, packet, .. } = asked;
-        let (judgement, sighting) = match packet.answers() {
-            false => (self.ask(between, &packet.tuple, frame), *sighting),
-            true => {
-                let began = (sighting.key, sighting.side.other());
-                let judgement = self.ask(&between.reversed(), &packet.reversed(), frame);
-                (judgement, self.flows.sighting(began, sighting.flags))
-            }
-        };
+        let by = asked.packet.sender();
+        let judgement = self.ask(asked, by, frame);
         judgement.verdict()?;
         let judged = judgement.judged(self.guard);
-        self.flows.keep(&sighting, judged, &self.guard.settings().timeouts, self.now);
+        let began = match by {
+            Party::Initiator => *sighting,
+            Party::Responder => {
+                self.flows.sighting((sighting.key, sighting.side.other()), sighting.flags)
+            }
+        };
+        self.flows.keep(&began, judged, &self.guard.settings().timeouts, self.now);
         Ok(judged)
     }
 
     /// What policies say now of a flow that they were asked about before they changed.
     #[inline(never)]
     fn old(&self, asked: &Asked, hit: &Hit, frame: &Frame) -> Judged {
-        let Asked { between, packet, .. } = asked;
-        let judgement = match hit.by {
-            Party::Initiator => self.ask(between, &packet.tuple, frame),
-            Party::Responder => self.ask(&between.reversed(), &packet.reversed(), frame),
-        };
-        let judged = judgement.judged(self.guard);
+        let judged = self.ask(asked, hit.by, frame).judged(self.guard);
         self.flows.rejudge(hit, judged);
         judged
     }
@@ -233,9 +226,11 @@ impl Court<'_> {
         self.flows.keep(&sighting, judged, &self.guard.settings().timeouts, self.now);
     }
 
-    /// Asks policies, counts which rules spoke, and keeps the packet for the log where one wants that.
-    fn ask(&self, between: &Between, tuple: &Tuple, frame: &Frame) -> Judgement {
-        let judgement = judge::judge(self.guard, between, tuple, |rule| {
+    /// Asks policies about the flow of a packet that this end of it sends, counts which rules spoke, and keeps the packet
+    /// for the log where one wants that.
+    fn ask(&self, asked: &Asked, by: Party, frame: &Frame) -> Judgement {
+        let (between, tuple) = asked.packet.question(asked.between, by);
+        let judgement = judge::judge(self.guard, &between, &tuple, |rule| {
             self.guard.count(rule, self.now);
             if self.guard.acl().rule(rule).verb == Verb::Log {
                 self.counters.note(frame, rule.0);

@@ -3,9 +3,10 @@
 use super::{FRAGMENT, TCP_FLAGS, TRUNCATED};
 use crate::drops::Reason;
 use crate::frame::{Frame, Packet as Parsed};
-use crate::stages::parse::addresses;
+use crate::stages::parse::{addresses, has_ports};
 use crate::tables::acl::Tuple;
-use crate::tables::flows::{Flags, Flows, Key, Side, Sighting};
+use crate::tables::flows::{Flags, Flows, Key, Party, Side, Sighting};
+use crate::tables::guard::Between;
 use encap::wire::{icmpv4, icmpv6, ipv4, ipv6, protocol, tcp};
 use std::net::IpAddr;
 
@@ -81,7 +82,7 @@ impl Packet {
             return Packet::icmp(tuple, l4, datagram);
         }
         let (mut ports, mut flags) = ((0, 0), Flags::default());
-        if matches!(protocol, protocol::TCP | protocol::UDP | protocol::SCTP) {
+        if has_ports(protocol) {
             ports = self::ports(l4).ok_or(TRUNCATED)?;
         }
         if protocol == protocol::TCP {
@@ -133,16 +134,28 @@ impl Packet {
         flows.sighting(of, flags)
     }
 
-    /// Whether it is one of TCP that only the end sends which was called, as far as can be told without having seen that:
-    /// it answers a call, or comes from the lower port and opens nothing.
-    pub(super) fn answers(&self) -> bool {
-        let Kind::Flow { flags, .. } = self.kind else { return false };
+    /// Who sends it, where it is the first that is seen of its flow: of TCP it may be the end that was called, which answers
+    /// a call, or has the lower port and opens nothing.
+    pub(super) fn sender(&self) -> Party {
+        let Kind::Flow { flags, .. } = self.kind else { return Party::Initiator };
         let is_lower = self.source_port < self.tuple.service;
-        self.tuple.protocol == protocol::TCP && !flags.is_call() && (is_lower || flags.is_answer())
+        let is_tcp = self.tuple.protocol == protocol::TCP;
+        match is_tcp && !flags.is_call() && (is_lower || flags.is_answer()) {
+            true => Party::Responder,
+            false => Party::Initiator,
+        }
+    }
+
+    /// What rules are asked about its flow, and for which ends: about the first packet, of who began.
+    pub(super) fn question(&self, between: Between, by: Party) -> (Between, Tuple) {
+        match by {
+            Party::Initiator => (between, self.tuple),
+            Party::Responder => (between.reversed(), self.reversed()),
+        }
     }
 
     /// What rules were asked about the flow's first packet, if the other end sent that.
-    pub(super) fn reversed(&self) -> Tuple {
+    fn reversed(&self) -> Tuple {
         let Tuple { src, dst, protocol, service } = self.tuple;
         let [kind, _] = service.to_be_bytes();
         let service = match protocol {
@@ -179,7 +192,7 @@ fn quoted(packet: &[u8]) -> Option<(Keyed, IpAddr)> {
             let &[kind, _, _, _, a, b] = l4.first_chunk()?;
             Key::query(src, dst, protocol, kind, u16::from_be_bytes([a, b]))?
         }
-        protocol::TCP | protocol::UDP | protocol::SCTP => {
+        _ if has_ports(protocol) => {
             let (source, destination) = ports(l4)?;
             Key::new(src, dst, protocol, source, destination)
         }

@@ -112,8 +112,9 @@ fn ports(protocol: u8, payload: &[u8]) -> u32 {
     }
 }
 
+/// Whether a packet's header begins with a source and a destination port.
 #[inline]
-fn has_ports(protocol: u8) -> bool {
+pub(crate) fn has_ports(protocol: u8) -> bool {
     // One test of a bit instead of three comparisons.
     const LOW: u64 = 1 << protocol::TCP | 1 << protocol::UDP;
     (protocol < 64 && LOW >> protocol & 1 != 0) || protocol == protocol::SCTP

@@ -7,7 +7,7 @@ mod ip;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use ip::{addresses, parse_ip};
+pub(crate) use ip::{addresses, has_ports, parse_ip};
 
 use super::Stage;
 use crate::cx::Cx;

@@ -10,7 +10,7 @@
 //! 2. Of two entries with one key, which two workers can make at once, the one that a lookup comes to first
 //!    stays. Each looks again after it made its own, behind a fence: at least one of them sees both,
 //!    and both would choose alike.
-//! 3. Nothing ends a flow but its silence, one that is worth more ([`Worth`]) or newer, or the caller.
+//! 3. Nothing ends a flow but its silence, or one that is worth more ([`Worth`]) or newer.
 //!
 //! [`buckets`] says where a flow is, [`slot`] how that is read while others write, [`tcp`] what a connection's
 //! segments mean.
@@ -62,14 +62,14 @@ pub struct Sighting {
     hash: u64,
 }
 
-/// The verdict that let a flow begin.
+/// What policies said of a flow: why it began, or why it goes on no more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Judged {
     /// The policies that were in force.
     pub generation: u32,
-    /// The caller's number of the rule that let it out of its source's port.
+    /// The caller's number for what the source's port says.
     pub egress: u32,
-    /// That of the rule that let it into its destination's port.
+    /// That for what the destination's port says.
     pub ingress: u32,
 }
 
@@ -82,7 +82,7 @@ pub struct Hit {
     pub by: Party,
     /// The state after it.
     pub state: State,
-    /// Why the flow passes.
+    /// What policies said of the flow.
     pub judged: Judged,
 }
 
@@ -117,7 +117,7 @@ impl Flows {
     }
 
     /// A small table in front of this one: flows it does not have are looked up below and copied, and
-    /// what is done to them is done to the copy. One that is removed is copied again by its next packet.
+    /// what is done to them is done to the copy.
     pub fn sketch(self: &Arc<Self>) -> Flows {
         Flows::with(SKETCH, self.secret, Some(self.clone()))
     }
@@ -199,16 +199,6 @@ impl Flows {
     /// meanwhile, or got one from another worker.
     pub fn rejudge(&self, hit: &Hit, judged: Judged) {
         self.buckets.slot(hit.at).judge(hit.version, judged);
-    }
-
-    /// Forgets a flow, since it may pass no longer.
-    pub fn remove(&self, hit: &Hit) {
-        for _ in 0..TRIES {
-            let word = self.buckets.slot(hit.at).word();
-            if word.version() != hit.version || self.take(hit.at, word, End::Removed) {
-                return;
-            }
-        }
     }
 
     /// Frees what is over in these buckets, and tells how many flows are left there. A worker that
@@ -385,8 +375,6 @@ enum End {
     Evicted(Worth),
     /// The next one between the same ends.
     Replaced,
-    /// The caller.
-    Removed,
     /// The same flow, kept by another worker.
     Twin,
 }

@@ -26,7 +26,7 @@ pub struct Flow {
     pub idle: u32,
     /// Until it is over, if nothing comes.
     pub left: u32,
-    /// Why it passes.
+    /// What policies said of it.
     pub judged: Judged,
 }
 
@@ -69,8 +69,6 @@ pub struct Counters {
     pub evicted_live: u64,
     /// Connections that ended and whose ends began another.
     pub replaced: u64,
-    /// That policies no longer allow.
-    pub removed: u64,
     /// That two workers made at once, and one of them took back.
     pub twins: u64,
     /// That were not kept, since other workers were faster.
@@ -81,7 +79,7 @@ impl Counters {
     /// Flows that there are.
     pub fn live(&self) -> u64 {
         let evicted = self.evicted_half_open + self.evicted_closing + self.evicted_live;
-        let ended = evicted + self.expired + self.replaced + self.removed + self.twins;
+        let ended = evicted + self.expired + self.replaced + self.twins;
         // They are not read all at once.
         self.made.saturating_sub(ended)
     }
@@ -97,7 +95,6 @@ pub(super) struct Counts {
     evicted_closing: AtomicU64,
     evicted_live: AtomicU64,
     replaced: AtomicU64,
-    removed: AtomicU64,
     twins: AtomicU64,
 }
 
@@ -110,7 +107,6 @@ impl Counts {
             End::Evicted(Worth::Closing) => &self.evicted_closing,
             End::Evicted(Worth::Live) => &self.evicted_live,
             End::Replaced => &self.replaced,
-            End::Removed => &self.removed,
             End::Twin => &self.twins,
         };
         count.fetch_add(1, Relaxed);
@@ -131,7 +127,6 @@ impl Flows {
             evicted_closing: load(&counts.evicted_closing),
             evicted_live: load(&counts.evicted_live),
             replaced: load(&counts.replaced),
-            removed: load(&counts.removed),
             twins: load(&counts.twins),
         }
     }
