@@ -67,8 +67,7 @@ impl Packet {
     }
 
     fn is_icmp(&self) -> bool {
-        let own = if self.src.is_ipv4() { protocol::ICMPV4 } else { protocol::ICMPV6 };
-        self.protocol == own
+        is_icmp(self.src, self.protocol)
     }
 
     /// Bytes of the IP header.
@@ -87,6 +86,11 @@ impl Packet {
         };
         (self.header_len() + upper) as u16
     }
+}
+
+/// Whether a protocol is the ICMP of its packet's family.
+fn is_icmp(src: IpAddr, number: u8) -> bool {
+    number == if src.is_ipv4() { protocol::ICMPV4 } else { protocol::ICMPV6 }
 }
 
 /// Whether a protocol has ports.

@@ -1,7 +1,7 @@
 //! A packet's bytes as a line, read by code that is not ours (`etherparse`). They may be cut short, or
 //! say anything: the line tells as much as can be known.
 
-use super::{FLAGS, names};
+use super::{FLAGS, is_icmp, names};
 use encap::wire::Mac;
 use etherparse::{
     ArpOperation, ArpPacketSlice, EtherType, LaxIpPayloadSlice, LaxLinkExtSlice, LaxNetSlice,
@@ -92,15 +92,14 @@ fn upper(
             with_ports(tcp.source_port(), tcp.destination_port()) + &flags
         }
         Some(TransportSlice::Udp(udp)) => with_ports(udp.source_port(), udp.destination_port()),
-        Some(TransportSlice::Icmpv4(icmp)) => {
-            let what = names::message(src.is_ipv6(), [icmp.type_u8(), icmp.code_u8()]);
-            format!("{protocol} {src} > {dst} {what}")
-        }
-        Some(TransportSlice::Icmpv6(icmp)) => {
-            let what = names::message(src.is_ipv6(), [icmp.type_u8(), icmp.code_u8()]);
-            format!("{protocol} {src} > {dst} {what}")
-        }
-        Some(TransportSlice::Igmp(_)) | None => format!("{protocol} {src} > {dst}"),
+        // Of ICMP, type and code are known even where the parser finds the rest of a wrong length.
+        _ => match payload.payload {
+            &[kind, code, ..] if is_icmp(src, payload.ip_number.0) && !payload.fragmented => {
+                let what = names::message(src.is_ipv6(), [kind, code]);
+                format!("{protocol} {src} > {dst} {what}")
+            }
+            _ => format!("{protocol} {src} > {dst}"),
+        },
     }
 }
 
@@ -152,6 +151,10 @@ mod tests {
                 "6000000000083a01 fd000000000000000000000000000001 fd000000000000000000000000000002 \
                  8000000000000000",
                 "icmpv6 fd00::1 > fd00::2 echo-request ttl 1 len 48",
+            ),
+            (
+                "4500001c00000000 40010000 0a000001 0a000002 0d000000 00000000",
+                "icmp 10.0.0.1 > 10.0.0.2 13/0 ttl 64 len 28 (",
             ),
             (
                 "4500001400000000 40590000 0a000001 e0000005",

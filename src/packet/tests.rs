@@ -1,7 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use etherparse::{NetHeaders, PacketHeaders, TransportHeader};
+use etherparse::checksum::Sum16BitWords;
+use etherparse::{IpHeaders, TcpHeader, UdpHeader};
 use proptest::prelude::*;
 
 fn packet(line: &str) -> Packet {
@@ -56,9 +57,11 @@ fn a_mistake_is_shown_where_it_is() {
 fn any_packet() -> impl Strategy<Value = Packet> {
     let v4 = any::<[[u8; 4]; 2]>().prop_map(|ends| ends.map(IpAddr::from));
     let v6 = any::<[[u8; 16]; 2]>().prop_map(|ends| ends.map(IpAddr::from));
-    let number = prop_oneof![Just(6), Just(17), Just(1), Just(58), Just(47)];
+    // ICMP of the other family has no words, and no parser takes it for ICMP.
+    let v4 = (v4, prop_oneof![Just(6), Just(17), Just(47), Just(1)]);
+    let v6 = (v6, prop_oneof![Just(6), Just(17), Just(47), Just(58)]);
     let rest = any::<([u16; 2], u8, [u8; 2], u8, u16, bool)>();
-    (prop_oneof![v4, v6], number, rest).prop_map(|([src, dst], number, rest)| {
+    (prop_oneof![v4, v6], rest).prop_map(|(([src, dst], number), rest)| {
         let (ports, flags, message, ttl, len, df) = rest;
         let plain = Packet::new(number, src, dst);
         let is_icmp = plain.is_icmp();
@@ -78,8 +81,8 @@ fn any_packet() -> impl Strategy<Value = Packet> {
 proptest! {
     #[test]
     fn what_is_told_is_read_again(packet in any_packet()) {
-        // ICMP of the other family has no words of its own.
-        prop_assume!(packet.is_icmp() || ![1, 58].contains(&packet.protocol));
+        // Of a timestamp message (RFC 792) any length but its own is told as a mistake, too.
+        prop_assume!(packet.protocol != protocol::ICMPV4 || ![13, 14].contains(&packet.message[0]));
         let told = tell_packet(&packet.to_bytes());
         prop_assert_eq!(told.parse::<Packet>().map_err(|m| TestCaseError::fail(m.to_string()))?, packet);
     }
@@ -88,18 +91,38 @@ proptest! {
     #[test]
     fn checksums_hold(packet in any_packet()) {
         let bytes = packet.to_bytes();
-        let headers = PacketHeaders::from_ip_slice(&bytes).unwrap();
-        let payload = headers.payload.slice();
-        let (found, expected) = match (headers.net.unwrap(), headers.transport) {
-            (NetHeaders::Ipv4(ip, _), Some(TransportHeader::Tcp(tcp))) =>
-                (tcp.checksum, tcp.calc_checksum_ipv4(&ip, payload).unwrap()),
-            (NetHeaders::Ipv6(ip, _), Some(TransportHeader::Tcp(tcp))) =>
-                (tcp.checksum, tcp.calc_checksum_ipv6(&ip, payload).unwrap()),
-            (NetHeaders::Ipv4(ip, _), Some(TransportHeader::Udp(udp))) =>
-                (udp.checksum, udp.calc_checksum_ipv4(&ip, payload).unwrap()),
-            (NetHeaders::Ipv6(ip, _), Some(TransportHeader::Udp(udp))) =>
-                (udp.checksum, udp.calc_checksum_ipv6(&ip, payload).unwrap()),
-            (NetHeaders::Ipv4(ip, _), _) => (ip.header_checksum, ip.calc_header_checksum()),
+        let (ip, payload) = IpHeaders::from_slice(&bytes).unwrap();
+        let rest = payload.payload;
+        if let Some((ip, _)) = ip.ipv4() {
+            prop_assert_eq!(ip.header_checksum, ip.calc_header_checksum());
+        }
+        let (found, expected) = match packet.protocol {
+            protocol::TCP => {
+                let (tcp, data) = TcpHeader::from_slice(rest).unwrap();
+                let expected = match &ip {
+                    IpHeaders::Ipv4(ip, _) => tcp.calc_checksum_ipv4(ip, data),
+                    IpHeaders::Ipv6(ip, _) => tcp.calc_checksum_ipv6(ip, data),
+                };
+                (tcp.checksum, expected.unwrap())
+            }
+            protocol::UDP => {
+                let (udp, data) = UdpHeader::from_slice(rest).unwrap();
+                let expected = match &ip {
+                    IpHeaders::Ipv4(ip, _) => udp.calc_checksum_ipv4(ip, data),
+                    IpHeaders::Ipv6(ip, _) => udp.calc_checksum_ipv6(ip, data),
+                };
+                (udp.checksum, expected.unwrap())
+            }
+            // A message with its own checksum sums up to nothing. Not by the library's parser, which wants
+            // each type's own length, and a packet here may have any.
+            protocol::ICMPV4 => (0, Sum16BitWords::new().add_slice(rest).ones_complement()),
+            protocol::ICMPV6 => {
+                let (ip, _) = ip.ipv6().unwrap();
+                let mut sum = Sum16BitWords::new().add_16bytes(ip.source).add_16bytes(ip.destination);
+                sum = sum.add_4bytes((rest.len() as u32).to_be_bytes());
+                sum = sum.add_2bytes([0, packet.protocol]).add_slice(rest);
+                (0, sum.ones_complement())
+            }
             _ => return Ok(()),
         };
         prop_assert_eq!(found, expected);
