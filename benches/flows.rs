@@ -77,8 +77,8 @@ fn established(c: &mut Criterion) {
         group.bench_function(format!("{name}-flows/batch"), |b| {
             b.iter(|| {
                 let batch = batches.next().expect("a cycle does not end");
-                let sightings = batch.map(|client| sighting(&flows, client, ACK));
-                flows.touch(&sightings);
+                let mut sightings = batch.map(|client| sighting(&flows, client, ACK));
+                flows.touch(&mut sightings);
                 for sighting in &sightings {
                     assert!(black_box(flows.pass(sighting, &timeouts, NOW)).is_some());
                 }

@@ -1,6 +1,6 @@
 //! What the stage `acl` costs: a batch of 64 packets of a pod, all of which may pass, behind the route.
 //!
-//! Named `established/1000-rules/64k-flows`: packets of flows that are known, drawn at random; `first/1000-rules`:
+//! Named `established/1000-rules/64k-flows`: packets of flows that are known and answered, drawn at random; `first/1000-rules`:
 //! first packets, of which each is judged and makes a flow; `none`: no policy at all. Rules are the first ones of
 //! `configs/bench/policy.toml`, made to allow, and one behind them that allows everything. Figures are of one packet.
 
@@ -10,12 +10,13 @@ use cableway::config::Config;
 use cableway::control::build::policies;
 use common::{datagram, framed};
 use criterion::{Criterion, criterion_group, criterion_main};
+use encap::wire::protocol;
 use pipeline::cx::{Cx, Reinject};
 use pipeline::frame::{BATCH_SIZE, Batch};
 use pipeline::queues::Queues;
 use pipeline::stages::{self, StageId};
-use pipeline::tables::Flows;
 use pipeline::tables::acl::{Endpoint, Policies, Policy, Rule, Verb};
+use pipeline::tables::flows::{Flags, Flows, Key, Timeouts};
 use pipeline::tables::guard::{Guard, Settings};
 use pipeline::testing::{A1, A1_MAC, B1, MACS, VETH, World};
 use rand::rngs::SmallRng;
@@ -37,16 +38,18 @@ fn none(c: &mut Criterion) {
 }
 
 fn established(c: &mut Criterion) {
-    let cases =
-        [(10, 1 << 16), (1000, 1 << 10), (1000, 1 << 16), (1000, 1 << 20), (10_000, 1 << 16)];
-    for (rules, flows) in cases {
+    let cases = [
+        (10, 1 << 16, "64k-flows"),
+        (1000, 1, "1-flow"),
+        (1000, 1 << 10, "1k-flows"),
+        (1000, 1 << 16, "64k-flows"),
+        (1000, 1 << 20, "1M-flows"),
+        (10_000, 1 << 16, "64k-flows"),
+    ];
+    for (rules, flows, named) in cases {
         let mut bench = Bench::new(Some(rules), flows);
         bench.meet_all();
-        let flows = match flows >> 20 {
-            0 => format!("{}k", flows >> 10),
-            millions => format!("{millions}M"),
-        };
-        let name = format!("established/{rules}-rules/{flows}-flows");
+        let name = format!("established/{rules}-rules/{named}");
         c.bench_function(&name, |b| b.iter_custom(|n| bench.run(n)));
         assert_eq!(bench.world.snapshot.flows.counters().evicted_live, 0);
     }
@@ -113,11 +116,17 @@ impl Bench {
         self.world.snapshot.flows = Arc::new(Flows::new(ROOM, 1));
     }
 
-    /// Lets every flow begin.
+    /// Lets every flow begin, and be answered.
     fn meet_all(&mut self) {
         for at in (0..self.ends.len()).step_by(BATCH_SIZE) {
             let last = self.ends.len() - 1;
             self.batch(|i, _| (at + i).min(last));
+        }
+        let flows = &self.world.snapshot.flows;
+        for &(to, port) in &self.ends {
+            let answer = Key::new(to.into(), A1.into(), protocol::UDP, port, 1024);
+            let answer = flows.sighting(answer, Flags::default());
+            assert!(flows.pass(&answer, &Timeouts::default(), self.world.now).is_some());
         }
     }
 

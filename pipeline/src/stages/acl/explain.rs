@@ -37,7 +37,8 @@ pub fn explain(frame: &Frame, snapshot: &Snapshot, now: u64) -> Option<Result<Fi
 
 fn find(packet: &Packet, between: Between, snapshot: &Snapshot, now: u64) -> Finding {
     let (guard, timeouts) = (&snapshot.guard, &snapshot.guard.settings().timeouts);
-    let sighting = packet.sighting(&snapshot.flows);
+    let (keyed, flags) = packet.flow();
+    let sighting = snapshot.flows.sighting(keyed, flags);
     let flow = snapshot.flows.peek(&sighting.key, timeouts, now);
     let mut noted = Vec::new();
     let mut ask = |by: Party| {

@@ -28,14 +28,13 @@ mod tests;
 use super::Stage;
 use crate::cx::Cx;
 use crate::drops::{Counters, Reason};
-use crate::frame::{BATCH_SIZE, Batch, Frame, Meta, NO_PEER};
-use crate::latest::Latest;
+use crate::frame::{BATCH_SIZE, Batch, Frame, Live, Meta, NO_PEER};
 use crate::snapshot::{Hop, Snapshot};
 use crate::tables::acl::Verb;
 use crate::tables::flows::{Flags, Flows, Hit, Judged, Party, Sighting};
 use crate::tables::guard::{Between, Guard};
 use judge::Judgement;
-use packet::{Keyed, Kind, Packet};
+use packet::{Keyed, Kind, Packet, Usual};
 
 crate::drops! { Acl:
     EGRESS = "egress", "policies do not let it out of the port at which its flow begins";
@@ -51,7 +50,7 @@ const SWEEP: usize = 16;
 /// The stage.
 #[derive(Debug)]
 pub struct Acl {
-    /// What is to be judged of a batch, and what of it concerns flows, in the same order.
+    /// What is to be judged of a batch, and which flows that concerns, in the same order.
     asked: Vec<Asked>,
     sightings: Vec<Sighting>,
     /// The bucket of flows to look through next.
@@ -65,12 +64,14 @@ impl Default for Acl {
     }
 }
 
-/// A frame of the batch.
+/// Frames of the batch that follow each other and are alike to their flow.
 #[derive(Clone, Copy, Debug)]
 struct Asked {
-    frame: usize,
+    /// Which: one bit each.
+    frames: u64,
     between: Between,
-    packet: Packet,
+    /// They are of the [`Usual`] kind. Of others each is asked for itself.
+    is_usual: bool,
 }
 
 impl Stage for Acl {
@@ -80,14 +81,20 @@ impl Stage for Acl {
             return;
         }
         self.gather(batch, snapshot);
-        snapshot.flows.touch(&self.sightings);
+        snapshot.flows.touch(&mut self.sightings);
         let (guard, flows) = (&snapshot.guard, &snapshot.flows);
         let court = Court { guard, flows, counters: cx.counters, now: cx.now };
-        for (asked, sighting) in self.asked.drain(..).zip(self.sightings.drain(..)) {
-            if let Err(reason) = court.judge(&asked, &sighting, &batch[asked.frame]) {
-                batch.drop(asked.frame, reason);
+        for (asked, sighting) in self.asked.iter().zip(&self.sightings) {
+            for i in Live::new(asked.frames) {
+                match court.judge(asked, sighting, &batch[i]) {
+                    Ok(Pass::Alike) => break,
+                    Ok(Pass::This) => {}
+                    Err(reason) => batch.drop(i, reason),
+                }
             }
         }
+        self.asked.clear();
+        self.sightings.clear();
     }
 
     fn tick(&mut self, cx: &mut Cx<'_>) {
@@ -102,18 +109,35 @@ impl Acl {
     /// Notes the frames of a batch that are to be judged.
     #[inline]
     fn gather(&mut self, batch: &mut Batch, snapshot: &Snapshot) {
-        let mut ways = Latest::new();
+        let (mut way, mut between, mut latest) = (None, None, None);
         for i in batch.live() {
-            let meta = &batch[i].meta;
-            let way = (meta.in_port, meta.peer, meta.next_hop);
-            let Some(Some(between)) = ways.get(way, || Some(between(meta, snapshot))) else { continue };
-            match Packet::of(&batch[i]) {
-                Ok(packet) => {
-                    self.asked.push(Asked { frame: i, between, packet });
-                    self.sightings.push(packet.sighting(&snapshot.flows));
-                }
-                Err(reason) => batch.drop(i, reason),
+            let frame = &batch[i];
+            let meta = &frame.meta;
+            let this = Some((meta.in_port, meta.peer, meta.next_hop));
+            if way != this {
+                (way, between, latest) = (this, self::between(meta, snapshot), None);
             }
+            let Some(between) = between else { continue };
+            let usual = Usual::of(frame);
+            if let (Some(usual), Some(latest), Some(asked)) = (&usual, &latest, self.asked.last_mut())
+                && usual.is(latest)
+            {
+                asked.frames |= 1 << i;
+                continue;
+            }
+            let (keyed, flags) = match &usual {
+                Some(usual) => usual.flow(),
+                None => match Packet::of(frame) {
+                    Ok(packet) => packet.flow(),
+                    Err(reason) => {
+                        batch.drop(i, reason);
+                        continue;
+                    }
+                },
+            };
+            self.asked.push(Asked { frames: 1 << i, between, is_usual: usual.is_some() });
+            self.sightings.push(snapshot.flows.sighting(keyed, flags));
+            latest = usual;
         }
     }
 }
@@ -147,32 +171,54 @@ struct Court<'a> {
     now: u64,
 }
 
+/// For which frames it is said that they may pass.
+enum Pass {
+    /// This one alone.
+    This,
+    /// All of the run.
+    Alike,
+}
+
 impl Court<'_> {
     #[inline]
-    fn judge(&self, asked: &Asked, sighting: &Sighting, frame: &Frame) -> Result<(), Reason> {
-        match asked.packet.kind {
-            Kind::Flow { datagram: None, .. } => self.flow(asked, sighting, frame).map(drop),
-            Kind::Flow { datagram: Some(datagram), .. } => {
-                let judged = self.flow(asked, sighting, frame)?;
-                self.remember(datagram, judged);
+    fn judge(&self, asked: &Asked, sighting: &Sighting, frame: &Frame) -> Result<Pass, Reason> {
+        if asked.is_usual {
+            return self.flow(asked, sighting, frame).map(|(_, pass)| pass);
+        }
+        self.unusual(asked, sighting, frame).map(|()| Pass::This)
+    }
+
+    /// A fragment, or ICMP, or of a protocol without ports.
+    #[inline(never)]
+    fn unusual(&self, asked: &Asked, sighting: &Sighting, frame: &Frame) -> Result<(), Reason> {
+        let packet = Packet::of(frame)?;
+        match packet.kind {
+            Kind::Flow { datagram, .. } => {
+                let (judged, _) = self.flow(asked, sighting, frame)?;
+                if let Some(datagram) = datagram {
+                    self.remember(datagram, judged);
+                }
                 Ok(())
             }
-            Kind::Later(_) => self.later(asked, sighting),
+            Kind::Later(_) => self.later(asked, &packet, sighting),
             Kind::Error(Some(_)) if self.is_current(sighting) => Ok(()),
-            Kind::Error(_) | Kind::Lone => self.ask(asked, Party::Initiator, frame).verdict(),
+            Kind::Error(_) | Kind::Lone => self.ask(asked, &packet, Party::Initiator, frame).verdict(),
         }
     }
 
     /// A packet of a flow, or the first of one.
     #[inline]
-    fn flow(&self, asked: &Asked, sighting: &Sighting, frame: &Frame) -> Result<Judged, Reason> {
-        let judged = match self.flows.pass(sighting, &self.guard.settings().timeouts, self.now) {
-            Some(hit) if is_current(self.guard, hit.judged) => hit.judged,
-            Some(hit) => self.old(asked, &hit, frame),
-            None => return self.first(asked, sighting, frame),
+    fn flow(&self, asked: &Asked, sighting: &Sighting, frame: &Frame) -> Result<(Judged, Pass), Reason> {
+        let (judged, pass) = match self.flows.pass(sighting, &self.guard.settings().timeouts, self.now) {
+            Some(hit) if is_current(self.guard, hit.judged) => {
+                let pass = if hit.is_settled(sighting.flags) { Pass::Alike } else { Pass::This };
+                (hit.judged, pass)
+            }
+            Some(hit) => (self.old(asked, &hit, frame)?, Pass::This),
+            None => (self.first(asked, sighting, frame)?, Pass::This),
         };
         match judge::denial(&judged) {
-            None => Ok(judged),
+            None => Ok((judged, pass)),
             Some(reason) => Err(reason),
         }
     }
@@ -180,8 +226,9 @@ impl Court<'_> {
     /// The first packet of a flow.
     #[inline(never)]
     fn first(&self, asked: &Asked, sighting: &Sighting, frame: &Frame) -> Result<Judged, Reason> {
-        let by = asked.packet.sender();
-        let judgement = self.ask(asked, by, frame);
+        let packet = Packet::of(frame)?;
+        let by = packet.sender();
+        let judgement = self.ask(asked, &packet, by, frame);
         judgement.verdict()?;
         let judged = judgement.judged(self.guard);
         let began = match by {
@@ -196,19 +243,18 @@ impl Court<'_> {
 
     /// What policies say now of a flow that they were asked about before they changed.
     #[inline(never)]
-    fn old(&self, asked: &Asked, hit: &Hit, frame: &Frame) -> Judged {
-        let judged = self.ask(asked, hit.by, frame).judged(self.guard);
+    fn old(&self, asked: &Asked, hit: &Hit, frame: &Frame) -> Result<Judged, Reason> {
+        let judged = self.ask(asked, &Packet::of(frame)?, hit.by, frame).judged(self.guard);
         self.flows.rejudge(hit, judged);
-        judged
+        Ok(judged)
     }
 
     /// A fragment without ports.
-    #[inline(never)]
-    fn later(&self, asked: &Asked, sighting: &Sighting) -> Result<(), Reason> {
+    fn later(&self, asked: &Asked, packet: &Packet, sighting: &Sighting) -> Result<(), Reason> {
         if self.is_current(sighting) {
             return Ok(());
         }
-        let judgement = judge::whatever_the_ports(self.guard, &asked.between, &asked.packet.tuple);
+        let judgement = judge::whatever_the_ports(self.guard, &asked.between, &packet.tuple);
         let judgement = judgement.ok_or(FRAGMENT)?;
         judgement.count(self.guard, self.now);
         judgement.verdict()
@@ -228,8 +274,8 @@ impl Court<'_> {
 
     /// Asks policies about the flow of a packet that this end of it sends, counts which rules spoke, and keeps the packet
     /// for the log where one wants that.
-    fn ask(&self, asked: &Asked, by: Party, frame: &Frame) -> Judgement {
-        let (between, tuple) = asked.packet.question(asked.between, by);
+    fn ask(&self, asked: &Asked, packet: &Packet, by: Party, frame: &Frame) -> Judgement {
+        let (between, tuple) = packet.question(asked.between, by);
         let judgement = judge::judge(self.guard, &between, &tuple, |rule| {
             self.guard.count(rule, self.now);
             if self.guard.acl().rule(rule).verb == Verb::Log {

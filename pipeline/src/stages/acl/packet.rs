@@ -2,10 +2,10 @@
 
 use super::{FRAGMENT, TCP_FLAGS, TRUNCATED};
 use crate::drops::Reason;
-use crate::frame::{Frame, Packet as Parsed};
+use crate::frame::{Frame, Meta, Packet as Parsed};
 use crate::stages::parse::{addresses, has_ports};
 use crate::tables::acl::Tuple;
-use crate::tables::flows::{Flags, Flows, Key, Party, Side, Sighting};
+use crate::tables::flows::{Flags, Key, Party, Side};
 use crate::tables::guard::Between;
 use encap::wire::{icmpv4, icmpv6, ipv4, ipv6, protocol, tcp};
 use std::net::IpAddr;
@@ -47,12 +47,80 @@ pub(super) enum Kind {
     Lone,
 }
 
+/// What a frame of the usual kind says of its flow: a whole packet of TCP, UDP or SCTP, with as much of a header as it
+/// needs. Of such [`Packet::of`] knows the same, and more than an established flow has need of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Usual {
+    /// The words of the source's and the destination's address, as they stand there; of IPv4 both are in the first.
+    words: [u64; 4],
+    /// The source's in the upper half.
+    ports: u32,
+    protocol: u8,
+    flags: Flags,
+    is_v4: bool,
+}
+
+impl Usual {
+    #[inline]
+    pub(super) fn of(frame: &Frame) -> Option<Usual> {
+        let Meta { packet, protocol, l3, l4, .. } = frame.meta;
+        if !has_ports(protocol) {
+            return None;
+        }
+        let ports = u32::from_be_bytes(*frame.bytes_at(l4)?);
+        let mut flags = Flags::default();
+        if protocol == protocol::TCP {
+            flags = Flags(frame.bytes_at::<{ tcp::LEN }>(l4)?[tcp::field::FLAGS]);
+            if !flags.valid() {
+                return None;
+            }
+        }
+        let word = |word: &[u8; 8]| u64::from_be_bytes(*word);
+        let (is_v4, words) = match packet {
+            Parsed::V4 => {
+                let ends = frame.bytes_at::<{ ipv4::LEN }>(l3)?.last_chunk()?;
+                (true, [word(ends), 0, 0, 0])
+            }
+            Parsed::V6 => {
+                let ends = frame.bytes_at::<{ ipv6::LEN }>(l3)?.last_chunk::<32>()?;
+                let &[a, b, c, d] = ends.as_chunks().0.first_chunk()?;
+                (false, [a, b, c, d].map(|bytes| word(&bytes)))
+            }
+            _ => return None,
+        };
+        Some(Usual { words, ports, protocol, flags, is_v4 })
+    }
+
+    /// Whether another one says the same.
+    #[inline]
+    pub(super) fn is(&self, other: &Usual) -> bool {
+        // Word by word: comparing what was just written in several steps at one time stalls the processor.
+        let ([a, b, c, d], [e, f, g, h]) = (self.words, other.words);
+        let small = |usual: &Usual| (usual.protocol, usual.flags, usual.is_v4);
+        self.ports == other.ports
+            && (a ^ e) | (b ^ f) | (c ^ g) | (d ^ h) == 0
+            && small(self) == small(other)
+    }
+
+    /// Its flow, and its flags.
+    #[inline]
+    pub(super) fn flow(&self) -> (Keyed, Flags) {
+        let Usual { words: [a, b, c, d], ports, protocol, flags, is_v4 } = *self;
+        let wide = |high: u64, low: u64| u128::from(high) << 64 | u128::from(low);
+        let keyed = match is_v4 {
+            true => Key::v4((a >> 32) as u32, a as u32, protocol, ports),
+            false => Key::v6(wide(a, b), wide(c, d), protocol, ports),
+        };
+        (keyed, flags)
+    }
+}
+
 impl Packet {
     /// Of a frame that was parsed.
     ///
     /// # Errors
     /// Why nobody should get it.
-    #[inline]
+    #[inline(never)]
     pub(super) fn of(frame: &Frame) -> Result<Packet, Reason> {
         let (src, dst) = addresses(frame).ok_or(TRUNCATED)?;
         let protocol = frame.meta.protocol;
@@ -75,7 +143,6 @@ impl Packet {
     }
 
     /// One of which this is the header behind IP's.
-    #[inline]
     fn whole(tuple: Tuple, l4: &[u8], datagram: Option<Keyed>) -> Result<Packet, Reason> {
         let Tuple { src, dst, protocol, .. } = tuple;
         if matches!(protocol, protocol::ICMPV4 | protocol::ICMPV6) {
@@ -97,7 +164,6 @@ impl Packet {
         Ok(Packet { tuple, source_port: ports.0, kind: Kind::Flow { of, flags, datagram } })
     }
 
-    #[inline(never)]
     fn icmp(tuple: Tuple, l4: &[u8], datagram: Option<Keyed>) -> Result<Packet, Reason> {
         let Tuple { src, dst, protocol, .. } = tuple;
         let &[kind, code, _, _, a, b, _, _] = l4.first_chunk().ok_or(TRUNCATED)?;
@@ -120,18 +186,16 @@ impl Packet {
         Ok(Packet { tuple, source_port: 0, kind })
     }
 
-    /// What the table of flows is asked. (For what belongs to no flow it does not matter.)
-    #[inline]
-    pub(super) fn sighting(&self, flows: &Flows) -> Sighting {
-        let (of, flags) = match self.kind {
+    /// What the table of flows is asked about, and with which flags. (For what belongs to no flow it does not matter.)
+    pub(super) fn flow(&self) -> (Keyed, Flags) {
+        match self.kind {
             Kind::Flow { of, flags, .. } => (of, flags),
             Kind::Later(of) | Kind::Error(Some(of)) => (of, Flags::default()),
             Kind::Error(None) | Kind::Lone => {
                 let Tuple { src, dst, protocol, .. } = self.tuple;
                 (Key::new(src, dst, protocol, 0, 0), Flags::default())
             }
-        };
-        flows.sighting(of, flags)
+        }
     }
 
     /// Who sends it, where it is the first that is seen of its flow: of TCP it may be the end that was called, which answers

@@ -15,13 +15,10 @@ use super::Judged;
 use super::key::Key;
 use super::slot::{Entry, Slot, Word};
 use crate::sync::{AtomicU64, Ordering::Relaxed};
-use std::hint::black_box;
 use std::ops::Range;
 
 /// Slots of a bucket, as many as a word has bytes.
 pub const WAYS: usize = 8;
-/// Slots that are touched together.
-const BATCH: usize = 64;
 
 pub(super) struct Buckets {
     /// One word for each bucket, one byte of it for each slot.
@@ -52,10 +49,16 @@ impl Buckets {
         &self.slots[at as usize / WAYS][at as usize % WAYS]
     }
 
-    /// The slot that has the flow with this key and hash, its word, and the flow's verdict.
+    /// The slot that has the flow with this key and hash, its word, and the flow's verdict. It is looked for where it is
+    /// `likely` first.
     #[inline]
-    pub(super) fn find(&self, key: &Key, hash: u64) -> Option<(u32, Word, Judged)> {
-        let at = self.likely(hash)?;
+    pub(super) fn find(
+        &self,
+        key: &Key,
+        hash: u64,
+        likely: Option<u32>,
+    ) -> Option<(u32, Word, Judged)> {
+        let at = likely.or_else(|| self.likely(hash))?;
         match self.slot(at).get(key) {
             Some((word, judged)) => Some((at, word, judged)),
             None => self.visit(key, hash, |at, word, judged| Some((at, word, judged))),
@@ -64,7 +67,7 @@ impl Buckets {
 
     /// The first slot whose tag fits.
     #[inline]
-    fn likely(&self, hash: u64) -> Option<u32> {
+    pub(super) fn likely(&self, hash: u64) -> Option<u32> {
         let [a, b] = self.homes(hash);
         let [x, y] = [a, b].map(|home| matches(self.tags(home), tag(hash)));
         // The processor need not guess in which of the two it is.
@@ -95,24 +98,15 @@ impl Buckets {
         None
     }
 
-    /// Loads what [`find`](Self::find) will read for these hashes, all at once, so that the accesses
-    /// to memory do not wait for each other.
-    #[inline]
-    pub(super) fn touch(&self, mut hashes: impl ExactSizeIterator<Item = u64>) {
-        while hashes.len() > 0 {
-            let (mut ats, count) = ([0; BATCH], hashes.len().min(BATCH));
-            for (at, hash) in ats.iter_mut().zip(&mut hashes) {
-                *at = self.likely(hash).unwrap_or(0);
-            }
-            let words = ats.iter().take(count).map(|&at| self.slot(at).word());
-            black_box(words.fold(0, |sum, word| sum ^ word.version()));
-        }
+    /// The slot that [`free`](Self::free) will try first; any one if there is none.
+    pub(super) fn likely_free(&self, hash: u64) -> u32 {
+        let [(home, free), _] = self.homes_by_room(hash);
+        ways(free).next().map_or(0, |way| at(home, way))
     }
 
     /// A free slot for a flow with this hash, in the home that has more of them.
     pub(super) fn free(&self, hash: u64) -> Option<(u32, Word)> {
-        let [a, b] = self.homes(hash).map(|home| (home, matches(self.tags(home), 0)));
-        for (home, free) in if a.1.count_ones() >= b.1.count_ones() { [a, b] } else { [b, a] } {
+        for (home, free) in self.homes_by_room(hash) {
             for at in ways(free).map(|way| at(home, way)) {
                 let word = self.slot(at).word();
                 if word.is_free() {
@@ -121,6 +115,13 @@ impl Buckets {
             }
         }
         None
+    }
+
+    /// The homes of a hash with their free slots, the one that has more of them first.
+    #[inline]
+    fn homes_by_room(&self, hash: u64) -> [(usize, u64); 2] {
+        let [a, b] = self.homes(hash).map(|home| (home, matches(self.tags(home), 0)));
+        if a.1.count_ones() >= b.1.count_ones() { [a, b] } else { [b, a] }
     }
 
     /// All slots that a flow with this hash may have, in an order of its own.

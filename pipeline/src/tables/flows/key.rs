@@ -42,17 +42,41 @@ const KIND: u32 = 40;
 const FAMILY: u32 = 43;
 
 impl Key {
-    /// Of a packet with ports, or of a protocol that has none (zeros), and the side that sends it.
-    #[inline]
+    /// Of a packet with ports, or of a protocol that has none (zeros), and the side that sends it. Both addresses
+    /// are of one family.
     pub fn new(src: IpAddr, dst: IpAddr, protocol: u8, sport: u16, dport: u16) -> (Key, Side) {
-        let (from, to) = ((mapped(src), sport), (mapped(dst), dport));
-        let side = if from <= to { Side::First } else { Side::Second };
-        let (first, second) = match side {
-            Side::First => (from, to),
-            Side::Second => (to, from),
+        let ports = u32::from(sport) << 16 | u32::from(dport);
+        match (src, dst) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                Key::v4(src.to_bits(), dst.to_bits(), protocol, ports)
+            }
+            _ => Key::v6(mapped(src), mapped(dst), protocol, ports),
+        }
+    }
+
+    /// The same of an IPv4 packet, in its own words: of `ports` the upper half is the source's.
+    #[inline]
+    pub fn v4(src: u32, dst: u32, protocol: u8, ports: u32) -> (Key, Side) {
+        let (from, to) = (
+            u64::from(src) << 16 | u64::from(ports >> 16),
+            u64::from(dst) << 16 | u64::from(ports & 0xffff),
+        );
+        let (side, first, second, ports) = match from <= to {
+            true => (Side::First, src, dst, ports),
+            false => (Side::Second, dst, src, ports.rotate_left(16)),
         };
-        let ports = u32::from(first.1) << 16 | u32::from(second.1);
-        (Key::pack(first.0, second.0, ports, protocol, Kind::Ports, src.is_ipv4()), side)
+        let (first, second) = (V4_MAPPED | u128::from(first), V4_MAPPED | u128::from(second));
+        (Key::pack(first, second, ports, protocol, Kind::Ports, true), side)
+    }
+
+    /// The same of an IPv6 packet.
+    #[inline]
+    pub fn v6(src: u128, dst: u128, protocol: u8, ports: u32) -> (Key, Side) {
+        let (side, first, second, ports) = match (src, ports >> 16) <= (dst, ports & 0xffff) {
+            true => (Side::First, src, dst, ports),
+            false => (Side::Second, dst, src, ports.rotate_left(16)),
+        };
+        (Key::pack(first, second, ports, protocol, Kind::Ports, false), side)
     }
 
     /// Of an ICMP or ICMPv6 packet of this type, if that is a query or its reply; `identifier` is the
@@ -197,10 +221,13 @@ fn in_order(from: u128, to: u128) -> (u128, u128, Side) {
     if from <= to { (from, to, Side::First) } else { (to, from, Side::Second) }
 }
 
+/// What an IPv4-mapped IPv6 address begins with (RFC 4291 §2.5.5.2).
+const V4_MAPPED: u128 = 0xffff << 32;
+
 #[inline]
 fn mapped(address: IpAddr) -> u128 {
     match address {
-        IpAddr::V4(address) => 0xffff << 32 | u128::from(address.to_bits()),
+        IpAddr::V4(address) => V4_MAPPED | u128::from(address.to_bits()),
         IpAddr::V6(address) => address.to_bits(),
     }
 }

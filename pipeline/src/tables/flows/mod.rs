@@ -39,6 +39,7 @@ use key::Secret;
 use show::Counts;
 use slot::{Entry, Word};
 use state::Worth;
+use std::hint::black_box;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -60,6 +61,8 @@ pub struct Sighting {
     /// TCP's flags, nothing for other protocols.
     pub flags: Flags,
     hash: u64,
+    /// The slot that it is likely in, as far as somebody has looked.
+    likely: Option<u32>,
 }
 
 /// What policies said of a flow: why it began, or why it goes on no more.
@@ -84,6 +87,14 @@ pub struct Hit {
     pub state: State,
     /// What policies said of the flow.
     pub judged: Judged,
+}
+
+impl Hit {
+    /// Whether nothing follows from another packet like the one that it was, in the same tick.
+    #[inline]
+    pub fn is_settled(&self, flags: Flags) -> bool {
+        self.state.stays(self.by, flags)
+    }
 }
 
 /// What became of a flow that was to be kept.
@@ -139,14 +150,22 @@ impl Flows {
     /// A packet of the flow with this key, from this side.
     #[inline]
     pub fn sighting(&self, (key, side): (Key, Side), flags: Flags) -> Sighting {
-        Sighting { key, side, flags, hash: self.secret.hash(&key) }
+        Sighting { key, side, flags, hash: self.secret.hash(&key), likely: None }
     }
 
-    /// Loads what [`pass`](Self::pass) will read for each of these, all at once, so that the accesses
+    /// Loads what [`pass`](Self::pass) or [`keep`](Self::keep) will read for each of these, all at once, so that the accesses
     /// to memory do not wait for each other.
     #[inline]
-    pub fn touch(&self, sightings: &[Sighting]) {
-        self.buckets.touch(sightings.iter().map(|sighting| sighting.hash));
+    pub fn touch(&self, sightings: &mut [Sighting]) {
+        for sighting in &mut *sightings {
+            sighting.likely = self.buckets.likely(sighting.hash);
+        }
+        let slots = sightings.iter().map(|sighting| {
+            // A flow that is not there will most likely be kept.
+            let at = sighting.likely.unwrap_or_else(|| self.buckets.likely_free(sighting.hash));
+            self.buckets.slot(at)
+        });
+        black_box(slots.fold(0, |sum, slot| sum ^ slot.word().version()));
     }
 
     /// The flow of a packet, which is seen by that, and goes to the state that the packet leads to.
@@ -161,7 +180,7 @@ impl Flows {
             None => self.copy_from_below(sighting)?,
         };
         let (by, now) = (party(word, sighting.side), tick(now));
-        if word.seen() < now || !word.state()?.stays(sighting.flags) {
+        if word.seen() < now || !word.state()?.stays(by, sighting.flags) {
             word = self.advance(at, word, sighting, timeouts, now)?;
         }
         Some(Hit { at, version: word.version(), by, state: word.state()?, judged })
@@ -218,7 +237,7 @@ impl Flows {
     /// Where the flow is, its word, and its verdict.
     #[inline]
     fn find(&self, sighting: &Sighting) -> Option<(u32, Word, Judged)> {
-        self.buckets.find(&sighting.key, sighting.hash)
+        self.buckets.find(&sighting.key, sighting.hash, sighting.likely)
     }
 
     /// The word of a flow after a packet of it; `None` when the packet is none of it after all.
@@ -261,11 +280,13 @@ impl Flows {
 
     #[cold]
     fn copy_from(&self, below: &Flows, sighting: &Sighting) -> Option<(u32, Word, Judged)> {
-        let entry = below.entry(sighting)?;
+        // Each table has its own slots.
+        let sighting = Sighting { likely: None, ..*sighting };
+        let entry = below.entry(&sighting)?;
         // Nothing is over yet in the beginning of time.
         let (at, word, end) = self.room(sighting.hash, &Timeouts::default(), 0)?;
         self.put(at, word, end, &entry, sighting.hash);
-        self.find(sighting)
+        self.find(&sighting)
     }
 
     /// All that is written of a flow, here or below.

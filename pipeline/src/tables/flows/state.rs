@@ -135,10 +135,15 @@ impl State {
         }
     }
 
-    /// Whether nothing follows from another packet, as of by far the most.
+    /// Whether nothing follows from another packet, as of by far the most: then [`next`](Self::next) is this state.
     #[inline]
-    pub(super) fn stays(self, flags: Flags) -> bool {
-        self == State::Replied || self == State::Established && flags.is_plain()
+    pub(super) fn stays(self, by: Party, flags: Flags) -> bool {
+        match self {
+            State::Replied => true,
+            State::Established => flags.is_plain(),
+            State::Unreplied => by == Party::Initiator && flags.is_plain(),
+            _ => false,
+        }
     }
 
     /// The state after another packet; `None` when that is the first one of another flow.
@@ -188,5 +193,32 @@ mod tests {
     fn states_come_back_from_their_bits() {
         let states = (0..16).filter_map(State::of_bits).map(|state| state as u64);
         assert!(states.eq(1..=10));
+    }
+
+    #[test]
+    fn who_stays_has_no_other_next() {
+        let ends = [std::net::Ipv4Addr::LOCALHOST.into(); 2];
+        let mut staying = 0;
+        for protocol in [protocol::TCP, protocol::UDP] {
+            let (key, _) = Key::new(ends[0], ends[1], protocol, 1, 2);
+            // No other protocol has flags, and only TCP's connections stand.
+            let (flags, states) = match protocol {
+                protocol::TCP => (0..=255, [State::Unreplied, State::SynSent, State::Established]),
+                _ => (0..=0, [State::Unreplied, State::Replied, State::Replied]),
+            };
+            for flags in flags.map(Flags) {
+                for (state, by) in states
+                    .iter()
+                    .flat_map(|&state| [Party::Initiator, Party::Responder].map(|by| (state, by)))
+                {
+                    if state.stays(by, flags) {
+                        staying += 1;
+                        assert_eq!(state.next(&key, by, flags), Some(state), "{by:?} {flags:?}");
+                    }
+                }
+            }
+        }
+        // A connection's 32 sets of flags by either end, one that was seen in its midst by its first; UDP.
+        assert_eq!(staying, 32 * 3 + 1 + 2 * 2);
     }
 }
