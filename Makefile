@@ -7,7 +7,7 @@ CARGO ?= cargo
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 CABLEWAY := target/release/cableway
 
-.PHONY: demo matrix test check soak loom policies bench compare interop setup
+.PHONY: demo matrix test check soak loom policies flood bench compare interop setup
 
 # Two nodes, each a daemon of ours, and what was measured between their pods.
 demo: setup
@@ -51,6 +51,11 @@ policies:
 MINUTES ?= 60
 soak: setup
 	MINUTES=$(MINUTES) $(AS_ROOT) $(CARGO) test --release --test soak -- --ignored --nocapture
+
+# What a connection keeps beside floods of first packets, denied and allowed, and of datagrams.
+flood: setup
+	@./setup.sh compare
+	$(AS_ROOT) $(CARGO) test --release --test daemon_flood -- --ignored --nocapture
 
 # What packets take in memory, then micro-benchmarks of bytes, tables, frames and stages.
 bench: setup

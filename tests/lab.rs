@@ -230,7 +230,7 @@ fn demo_with_policies() {
         let checks = report["checks"].as_array().unwrap();
         let names = checks.iter().map(|check| check["name"].as_str().unwrap());
         let policies = names.clone().filter(|name| name.starts_with("policy-")).count();
-        assert!(policies >= 15, "{table}");
+        assert!(policies >= 17, "{table}");
         assert_eq!(names.skip(policies).collect::<Vec<_>>(), ["conservation", "clean"], "{table}");
         assert!(checks.iter().all(|c| c["ok"] == true && c["applicable"] == true), "{table}");
         nothing_is_left();

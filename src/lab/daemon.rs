@@ -234,6 +234,9 @@ fn write_pod(out: &mut String, topology: &Topology, node: &Node, pod: &Pod) -> s
     writeln!(out, "\n[[port]]\nname = {:?}\nkind = {:?}", pod.name, topology.io.name())?;
     writeln!(out, "netns = {:?}\ndevice = \"eth0\"", pod.netns)?;
     writeln!(out, "addresses = {addresses:?}")?;
+    if let Some(mtu) = pod.mtu {
+        writeln!(out, "mtu = {mtu}")?;
+    }
     write_labels(out, pod)
 }
 

@@ -37,6 +37,9 @@ pub struct File {
     /// `[labels]`: those of pods, by the pods' names.
     #[serde(default)]
     pub labels: BTreeMap<Spanned<String>, config::Labels>,
+    /// `[mtu]`: of pods' devices that are wider or narrower than what the tunnel leaves, by the pods' names.
+    #[serde(default)]
+    pub mtu: BTreeMap<Spanned<String>, u16>,
     /// `[acl]`, as in a node's config, for all nodes; and so what follows.
     pub acl: Option<config::Acl>,
     /// `[[tier]]`
@@ -68,9 +71,25 @@ pub struct Expectation {
     /// Whether it is answered.
     #[serde(default)]
     pub passes: bool,
+    /// What it is answered.
+    #[serde(default)]
+    pub answer: Answer,
     /// If not, why not: a drop reason.
     #[serde(default)]
     pub drop: Option<String>,
+}
+
+/// What is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// A few bytes.
+    #[default]
+    Small,
+    /// By TCP: as much as fills packets, for whose way they are too large at first.
+    Large,
+    /// To UDP: ICMP's word that nobody is there.
+    Refusal,
 }
 
 /// What joins the nodes.

@@ -119,7 +119,8 @@ fn routed_pod(topology: &Topology, node: &Node, pod: &Pod) -> Result<()> {
 
 /// The pod's `eth0`; the name of the node's end.
 fn veth(topology: &Topology, node: &Node, pod: &Pod, prefix: &str) -> Result<String> {
-    let (mtu, port) = (topology.pod_mtu(), format!("{prefix}{}", pod.name));
+    let mtu = pod.mtu.unwrap_or(topology.pod_mtu());
+    let port = format!("{prefix}{}", pod.name);
     sh!(
         "ip link add {port} netns {} mtu {mtu} type veth peer name eth0 netns {} mtu {mtu}",
         node.netns,

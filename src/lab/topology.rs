@@ -8,7 +8,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-use super::file::{Family, Io, Preset, Router, UnderlayKind};
+use super::file::{Answer, Family, Io, Preset, Router, UnderlayKind};
 use crate::config;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::Serialize;
@@ -97,6 +97,8 @@ pub struct Expectation {
     pub to: String,
     /// How.
     pub question: Question,
+    /// What it gets, if anything.
+    pub answer: Answer,
     /// Why nobody answers; `None` if somebody does.
     pub drop: Option<String>,
 }
@@ -176,6 +178,8 @@ pub struct Pod {
     pub addresses: Dual<Ipv4Addr, Ipv6Addr>,
     /// What it is, to policies.
     pub labels: config::Labels,
+    /// Its device's MTU, if not what the tunnel leaves.
+    pub mtu: Option<u16>,
 }
 
 /// Something there may be one of for each IP version.

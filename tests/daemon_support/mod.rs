@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "not every test that shares this needs all of it")]
 
 pub(crate) mod daemon;
+pub(crate) mod flood;
 pub(crate) mod flows;
 pub(crate) mod iperf;
 pub(crate) mod manager;

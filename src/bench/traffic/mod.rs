@@ -11,7 +11,7 @@ mod sink;
 
 pub use frames::{Frame, Side};
 pub use live::Live;
-pub use packet::Packet;
+pub use packet::{Packet, Wire};
 pub use sink::{Counts, Sink, Times};
 
 use super::Result;

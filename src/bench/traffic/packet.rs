@@ -19,15 +19,53 @@ use std::time::{Duration, Instant};
 /// Frames of one system call.
 const BATCH: usize = 32;
 
+/// A packet socket on a device, past the device's queueing discipline.
+#[derive(Debug)]
+pub struct Wire(OwnedFd);
+
 /// A sender on a packet socket.
 #[derive(Debug)]
 pub struct Packet {
-    socket: OwnedFd,
+    wire: Wire,
     core: usize,
     frame: Frame,
     flows: u64,
     sent: AtomicU64,
     is_over: AtomicBool,
+}
+
+impl Wire {
+    /// On a device of this namespace.
+    ///
+    /// # Errors
+    /// When there is no such device, or no such socket.
+    pub fn open(netns: &str, device: &str) -> Result<Wire> {
+        let path = names::path(netns);
+        let open = || sys::open(device::index(device)?);
+        let socket = netns::within(Some(&path), open)?
+            .map_err(|e| Error::io(format!("open a packet socket on {device} in {netns}"), e))?;
+        Ok(Wire(socket))
+    }
+
+    /// Gives frames to the kernel, each a whole one; how many it took or refused.
+    ///
+    /// # Errors
+    /// When the device is gone or down.
+    pub fn send(&self, frames: &[Vec<u8>]) -> Result<usize> {
+        if frames.is_empty() {
+            std::hint::spin_loop();
+            return Ok(0);
+        }
+        match sys::send(&self.0, frames) {
+            // The one behind those that were taken was refused, and is lost as in a queue.
+            Ok(taken) => Ok((taken + 1).min(frames.len())),
+            Err(e) => match e.raw_os_error() {
+                Some(libc::ENOBUFS) => Ok(1),
+                Some(libc::EINTR | libc::EAGAIN) => Ok(0),
+                _ => Err(Error::io("send by a packet socket", e)),
+            },
+        }
+    }
 }
 
 impl Packet {
@@ -36,13 +74,9 @@ impl Packet {
     /// # Errors
     /// When there is no such device, or no such socket.
     pub(super) fn open(from: &Point, frame: Frame, flows: u32, cores: &Cores) -> Result<Packet> {
-        let Point { netns, device } = from;
-        let path = names::path(netns);
-        let open = || sys::open(device::index(device)?);
-        let socket = netns::within(Some(&path), open)?
-            .map_err(|e| Error::io(format!("open a packet socket on {device} in {netns}"), e))?;
+        let wire = Wire::open(from.netns, from.device)?;
         let (core, flows, sent) = (cores.sender, u64::from(flows.max(1)), AtomicU64::new(0));
-        Ok(Packet { socket, core, frame, flows, sent, is_over: AtomicBool::new(false) })
+        Ok(Packet { wire, core, frame, flows, sent, is_over: AtomicBool::new(false) })
     }
 
     /// Frames sent since it was opened. Those that the device refused are among them.
@@ -84,28 +118,11 @@ impl Packet {
                 };
                 self.stamp(frame, first + number, scheduled);
             }
-            let sent = self.submit(&frames[..due])?;
+            let sent = self.wire.send(&frames[..due])?;
             self.sent.fetch_add(sent as u64, Ordering::Relaxed);
         }
         self.is_over.store(true, Ordering::Relaxed);
         Ok(())
-    }
-
-    /// Gives frames to the kernel; how many it took or refused.
-    fn submit(&self, frames: &[Vec<u8>]) -> Result<usize> {
-        if frames.is_empty() {
-            std::hint::spin_loop();
-            return Ok(0);
-        }
-        match sys::send(&self.socket, frames) {
-            // The one behind those that were taken was refused, and is lost as in a queue.
-            Ok(taken) => Ok((taken + 1).min(frames.len())),
-            Err(e) => match e.raw_os_error() {
-                Some(libc::ENOBUFS) => Ok(1),
-                Some(libc::EINTR | libc::EAGAIN) => Ok(0),
-                _ => Err(Error::io("send by a packet socket", e)),
-            },
-        }
     }
 
     /// Writes what differs from frame to frame; as bpf/sender.bpf.c does.

@@ -4,12 +4,17 @@ use super::super::acl::{Action, DEFAULT_TIER, Party, Policy, Rule, Service, Subj
 use super::super::place::{Author, Path, at};
 use super::super::{Name, Prefix};
 use super::{Sense, unknown};
+use std::collections::BTreeSet;
 
 /// Names that rules may mention.
 struct Known<'c> {
-    tiers: Vec<&'c str>,
-    sets: Vec<&'c str>,
-    ports: Vec<&'c str>,
+    tiers: BTreeSet<&'c str>,
+    sets: BTreeSet<&'c str>,
+    ports: BTreeSet<&'c str>,
+}
+
+fn list<'c>(names: &BTreeSet<&'c str>) -> Vec<&'c str> {
+    names.iter().copied().collect()
 }
 
 impl<'c, A: Author> Sense<'_, 'c, A> {
@@ -59,9 +64,9 @@ impl<'c, A: Author> Sense<'_, 'c, A> {
         let name = &policy.name;
         let tier = policy.tier();
         if tier != DEFAULT_TIER && !known.tiers.contains(&tier) && !self.author.is_faulty("tier") {
-            let mut tiers: Vec<_> = known.tiers.iter().copied().chain([DEFAULT_TIER]).collect();
-            tiers.dedup();
-            self.fault(path.clone().key("tier"), unknown("tier", tier, &tiers));
+            let mut tiers = known.tiers.clone();
+            tiers.insert(DEFAULT_TIER);
+            self.fault(path.clone().key("tier"), unknown("tier", tier, &list(&tiers)));
         }
         if policy.ingress.is_none() && policy.egress.is_none() {
             let message = format!(
@@ -146,7 +151,7 @@ impl<'c, A: Author> Sense<'_, 'c, A> {
             && !known.sets.contains(&name)
             && !self.author.is_faulty("set")
         {
-            self.fault(path.clone().key("set"), unknown("set", name, &known.sets));
+            self.fault(path.clone().key("set"), unknown("set", name, &list(&known.sets)));
         }
         self.known_port(port.as_ref(), known, path);
     }
@@ -156,7 +161,7 @@ impl<'c, A: Author> Sense<'_, 'c, A> {
             && !known.ports.contains(&name)
             && !self.author.is_faulty("port")
         {
-            self.fault(path.clone().key("port"), unknown("port", name, &known.ports));
+            self.fault(path.clone().key("port"), unknown("port", name, &list(&known.ports)));
         }
     }
 

@@ -1,7 +1,7 @@
 //! Whether policies do what a topology expects of them: real clients ask, and the daemons' counters and
 //! traces must say the same as what came of it.
 
-use super::super::file::Router;
+use super::super::file::{Answer, Router};
 use super::super::topology::{Expectation, Node, Pod, Question};
 use super::super::{Error, daemon, netns, shell};
 use super::{Fault, Scene, Verdict, law};
@@ -20,6 +20,8 @@ const PAUSE: Duration = Duration::from_millis(5);
 const COUNTED_WITHIN: Duration = Duration::from_secs(2);
 /// What servers answer.
 const ANSWER: &str = "the answer";
+/// Bytes of a large one.
+const LARGE: usize = 200_000;
 
 /// Has one pod ask the other, over each family that both have.
 pub(super) fn verdict(scene: &Scene, expected: &Expectation) -> Verdict {
@@ -28,11 +30,14 @@ pub(super) fn verdict(scene: &Scene, expected: &Expectation) -> Verdict {
     let mut families = Vec::new();
     for address in to.addresses.iter() {
         let before = dropped(scene, expected)?;
-        let is_answered = ask(expected.question, from, to, address)?;
+        let is_answered = ask(expected, from, to, address)?;
         let what = format!("{} asking {address} for {}", from.name, expected.question);
         match (&expected.drop, is_answered) {
             (None, false) => return Err(Fault::Failed(format!("{what}: no answer"))),
             (Some(_), true) => return Err(Fault::Failed(format!("{what} was answered"))),
+            (None, true) if expected.answer == Answer::Large => {
+                narrowed(scene, to, from, address.is_ipv4())?;
+            }
             (None, true) => {}
             (Some(reason), false) => wait_counted(scene, expected, before).map_err(|found| {
                 Fault::Failed(format!("{what}: {reason} counted {found} packets"))
@@ -49,7 +54,13 @@ pub(super) fn verdict(scene: &Scene, expected: &Expectation) -> Verdict {
     }
     let (question, families) = (expected.question, families.join(" and "));
     let came = match &expected.drop {
-        None => "is answered".to_owned(),
+        None => match expected.answer {
+            Answer::Small => "is answered".to_owned(),
+            Answer::Large => {
+                format!("is answered at length, in packets of {}", scene.topology.pod_mtu())
+            }
+            Answer::Refusal => "is told that nobody is there".to_owned(),
+        },
         Some(reason) => format!("is dropped: {reason}"),
     };
     Ok(format!("{} asking {} for {question}, {families}, {came}", from.name, to.name))
@@ -128,8 +139,30 @@ fn wait_counted(scene: &Scene, expected: &Expectation, before: u64) -> Result<()
     }
 }
 
-/// Whether there is an answer.
-fn ask(question: Question, from: &Pod, to: &Pod, address: IpAddr) -> Result<bool, Fault> {
+/// Whether who answers has learned what the way to the other carries.
+fn narrowed(scene: &Scene, by: &Pod, to: &Pod, is_v4: bool) -> Result<(), Fault> {
+    let mtu = scene.topology.pod_mtu();
+    let mut ends = to.addresses.iter().filter(|address| address.is_ipv4() == is_v4);
+    let there = ends.next().map_or_else(String::new, |address| address.to_string());
+    let (_, route) = run(&format!("ip -n {} route get {there}", by.netns))?;
+    match route.contains(&format!(" mtu {mtu}")) {
+        true => Ok(()),
+        false => Err(Fault::Failed(format!(
+            "{} has not learned that the way to {there} carries {mtu} bytes: {}",
+            by.name,
+            route.trim()
+        ))),
+    }
+}
+
+/// Whether the answer is the one that is expected, or whether there is one where none is.
+fn ask(expected: &Expectation, from: &Pod, to: &Pod, address: IpAddr) -> Result<bool, Fault> {
+    let question = expected.question;
+    let answer = match expected.answer {
+        Answer::Small => ANSWER.to_owned(),
+        Answer::Large => ANSWER.repeat(LARGE / ANSWER.len()),
+        Answer::Refusal => return refused(question, from, address),
+    };
     let client = match question {
         Question::Ping => format!("ping -n -c 1 -W 1 {address}"),
         Question::Tcp(port) => {
@@ -140,7 +173,7 @@ fn ask(question: Question, from: &Pod, to: &Pod, address: IpAddr) -> Result<bool
     };
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
-        let server = serve(question, to, address)?;
+        let server = serve(question, &answer, to, address)?;
         let server = server.map(|mut server| {
             let done = &done;
             scope.spawn(move || {
@@ -150,24 +183,45 @@ fn ask(question: Question, from: &Pod, to: &Pod, address: IpAddr) -> Result<bool
                 }
             })
         });
-        let answer = run(&format!("ip netns exec {} {client}", from.netns));
+        let answered = run(&format!("ip netns exec {} {client}", from.netns));
         done.store(true, Ordering::Relaxed);
         if let Some(server) = server {
             server.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         }
-        let (succeeded, text) = answer?;
+        let (succeeded, text) = answered?;
         Ok(match question {
             Question::Ping => succeeded,
-            Question::Tcp(_) | Question::Udp(_) => text.contains(ANSWER),
+            Question::Tcp(_) | Question::Udp(_) => text.contains(&answer),
         })
     })
+}
+
+/// Whether a datagram to where nobody listens is answered so.
+fn refused(question: Question, from: &Pod, to: IpAddr) -> Result<bool, Fault> {
+    let Question::Udp(port) = question else { return Ok(false) };
+    let client = || {
+        let any: IpAddr = if to.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
+        let socket = UdpSocket::bind((any, 0))?;
+        socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+        socket.connect((to, port))?;
+        socket.send(b"question")?;
+        socket.recv(&mut [0; 16])
+    };
+    let answer = netns::within(&from.netns, client)?;
+    Ok(answer.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
 }
 
 /// Answers those who ask, each time that it is called.
 type Server = Box<dyn FnMut() + Send>;
 
 /// Who is asked, ready before anybody asks; nobody for ping, which the pod's kernel answers.
-fn serve(question: Question, to: &Pod, address: IpAddr) -> Result<Option<Server>, Fault> {
+fn serve(
+    question: Question,
+    answer: &str,
+    to: &Pod,
+    address: IpAddr,
+) -> Result<Option<Server>, Fault> {
+    let answer = answer.to_owned();
     let failed = |port: u16, error: io::Error| {
         Fault::Failed(format!("cannot serve at {}: {error}", SocketAddr::from((address, port))))
     };
@@ -183,10 +237,10 @@ fn serve(question: Question, to: &Pod, address: IpAddr) -> Result<Option<Server>
                     let _ = client.set_nonblocking(false);
                     let _ = client.set_read_timeout(Some(Duration::from_secs(1)));
                     let _ = client.read(&mut [0; 1024]);
-                    let length = ANSWER.len();
+                    let length = answer.len();
                     let _ = write!(
                         client,
-                        "HTTP/1.0 200 OK\r\nContent-Length: {length}\r\n\r\n{ANSWER}"
+                        "HTTP/1.0 200 OK\r\nContent-Length: {length}\r\n\r\n{answer}"
                     );
                 }
             })))
@@ -197,7 +251,7 @@ fn serve(question: Question, to: &Pod, address: IpAddr) -> Result<Option<Server>
             let socket = socket.map_err(|error| failed(port, error))?;
             Ok(Some(Box::new(move || {
                 if let Ok((_, client)) = socket.recv_from(&mut [0; 1024]) {
-                    let _ = socket.send_to(ANSWER.as_bytes(), client);
+                    let _ = socket.send_to(answer.as_bytes(), client);
                 }
             })))
         }

@@ -4,8 +4,8 @@ use super::{
     Dual, Error, Expectation, Node, Overrides, Pod, Policies, Question, Topology, Tunnel, WIRE,
     netns,
 };
-use crate::config::{DIRECT, Labels};
-use crate::lab::file::{self, Family, File, Router, UnderlayKind};
+use crate::config::DIRECT;
+use crate::lab::file::{self, Answer, Family, File, Router, UnderlayKind};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
@@ -129,7 +129,7 @@ impl Reader<'_> {
                     return Err(self.error(name.span(), message));
                 }
             }
-            let built = self.node(index, node, &file.labels)?;
+            let built = self.node(index, node, file)?;
             if built.underlay.of(family).is_none() {
                 let message = format!(
                     "node {:?} needs an underlay address of the tunnel's family, {family}",
@@ -143,12 +143,7 @@ impl Reader<'_> {
         Ok(nodes)
     }
 
-    fn node(
-        &self,
-        index: usize,
-        node: &file::Node,
-        labels: &BTreeMap<Spanned<String>, Labels>,
-    ) -> Result<Node, Error> {
+    fn node(&self, index: usize, node: &file::Node, file: &File) -> Result<Node, Error> {
         let name = node.name.get_ref().clone();
         let subnets = self.dual(&node.subnets)?;
         for subnet in &node.subnets {
@@ -167,11 +162,8 @@ impl Reader<'_> {
             name: pod.get_ref().clone(),
             netns: netns(pod.get_ref()),
             addresses: subnets.hosts(2 + i),
-            labels: labels
-                .iter()
-                .find(|(name, _)| name.get_ref() == pod.get_ref())
-                .map(|(_, labels)| labels.clone())
-                .unwrap_or_default(),
+            labels: of(&file.labels, pod).cloned().unwrap_or_default(),
+            mtu: of(&file.mtu, pod).copied(),
         });
         Ok(Node {
             netns: netns(&name),
@@ -194,7 +186,8 @@ impl Reader<'_> {
     fn expectations(&self, file: &File, nodes: &[Node]) -> Result<Vec<Expectation>, Error> {
         let is_pod = |name: &str| nodes.iter().flat_map(|n| &n.pods).any(|pod| pod.name == name);
         let expected = file.expectations.iter();
-        for name in file.labels.keys().chain(expected.clone().flat_map(|e| [&e.from, &e.to])) {
+        let named = file.labels.keys().chain(file.mtu.keys());
+        for name in named.chain(expected.clone().flat_map(|e| [&e.from, &e.to])) {
             if !is_pod(name.get_ref()) {
                 let message =
                     format!("there is no pod {:?}; expected one of a node's", name.get_ref());
@@ -215,6 +208,16 @@ impl Reader<'_> {
                 return Err(self.error(expected.service.span(), message));
             }
         };
+        let (answer, is_wrong) = match (expected.answer, question) {
+            (Answer::Large, Question::Tcp(_)) | (Answer::Refusal, Question::Udp(_)) => {
+                (expected.answer, !expected.passes)
+            }
+            (answer, _) => (answer, answer != Answer::Small),
+        };
+        if is_wrong {
+            let message = "an answer is \"large\" by TCP, or a \"refusal\" to UDP, of what passes";
+            return Err(self.error(expected.service.span(), message));
+        }
         if expected.passes == expected.drop.is_some() {
             let message =
                 format!("check {:?}: expected either passes = true or drop", expected.check);
@@ -225,6 +228,7 @@ impl Reader<'_> {
             from: expected.from.get_ref().clone(),
             to: expected.to.get_ref().clone(),
             question,
+            answer,
             drop: expected.drop.clone(),
         })
     }
@@ -327,4 +331,9 @@ fn default_tunnels() -> toml::Table {
         name = "geneve"
         vni = 1
     }
+}
+
+/// What a table has for a pod.
+fn of<'t, T>(table: &'t BTreeMap<Spanned<String>, T>, pod: &Spanned<String>) -> Option<&'t T> {
+    table.iter().find(|(name, _)| name.get_ref() == pod.get_ref()).map(|(_, value)| value)
 }

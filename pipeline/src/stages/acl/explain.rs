@@ -6,7 +6,7 @@ use super::{between, is_current, may_pass};
 use crate::drops::Reason;
 use crate::frame::Frame;
 use crate::snapshot::Snapshot;
-use crate::tables::acl::RuleId;
+use crate::tables::acl::{RuleId, Tuple};
 use crate::tables::flows::{Flow, Party};
 use crate::tables::guard::Between;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub struct Finding {
     pub judgement: Option<Judgement>,
     /// Rules that matched and did not decide.
     pub noted: Vec<RuleId>,
-    /// It is from the node itself, so that nobody is asked for ingress.
+    /// Policies were asked, and nobody for ingress, as its flow is from the node itself.
     pub is_trusted: bool,
 }
 
@@ -40,9 +40,13 @@ fn find(packet: &Packet, between: Between, snapshot: &Snapshot, now: u64) -> Fin
     let (keyed, flags) = packet.flow();
     let sighting = snapshot.flows.sighting(keyed, flags);
     let flow = snapshot.flows.peek(&sighting.key, timeouts, now);
-    let mut noted = Vec::new();
+    let (mut noted, mut is_trusted) = (Vec::new(), false);
+    let trusts = |between: &Between, tuple: &Tuple| {
+        between.from.is_some_and(|from| guard.is_trusted(from, tuple.src))
+    };
     let mut ask = |by: Party| {
         let (between, tuple) = packet.question(between, by);
+        is_trusted = trusts(&between, &tuple);
         judge::judge(guard, &between, &tuple, |rule| noted.push(rule))
     };
     let (flow, judgement) = match packet.kind {
@@ -58,13 +62,15 @@ fn find(packet: &Packet, between: Between, snapshot: &Snapshot, now: u64) -> Fin
         }
         Kind::Later(_) => match flow.filter(|flow| may_pass(guard, &flow.judged)) {
             Some(flow) => (Some(flow), None),
-            None => (None, judge::whatever_the_ports(guard, &between, &packet.tuple)),
+            None => {
+                is_trusted = trusts(&between, &packet.tuple);
+                (None, judge::whatever_the_ports(guard, &between, &packet.tuple))
+            }
         },
         Kind::Error(Some(_)) if flow.is_some_and(|flow| may_pass(guard, &flow.judged)) => {
             (flow, None)
         }
         Kind::Error(_) | Kind::Lone => (None, Some(ask(Party::Initiator))),
     };
-    let is_trusted = between.from.is_some_and(|from| guard.is_trusted(from, packet.tuple.src));
     Finding { between, flow, judgement, noted, is_trusted }
 }
