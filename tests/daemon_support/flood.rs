@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 pub(crate) const ADDRESS: &str = "192.168.70.3";
 /// What is behind it.
 pub(crate) const SUBNET: &str = "10.128.0.0/9";
-/// Sources, unless there is one: a million.
-const SOURCES: u32 = 1 << 20;
+/// About a million.
+pub(crate) const MILLION: u32 = 1 << 20;
 /// The pod's address.
 const POD: Ipv4Addr = Ipv4Addr::new(10, 9, 2, 2);
 const ETHERNET: usize = 14;
@@ -27,10 +27,8 @@ const IP: usize = 20;
 pub(crate) enum Kind {
     /// TCP's SYN to this port, from a million sources.
     Syns(u16),
-    /// Datagrams to port 9, from as many.
-    Datagrams,
-    /// Datagrams to port 9 from one source: one flow.
-    Stream,
+    /// Datagrams to port 9, from so many, by turns.
+    Datagrams(u32),
 }
 
 /// One that goes on until it is stopped.
@@ -63,6 +61,10 @@ impl Flood {
         let mut frames = vec![frame(from, to, kind); 64];
         let is_over = Arc::new(AtomicBool::new(false));
         let (stop, start) = (is_over.clone(), Instant::now());
+        let sources = match kind {
+            Kind::Syns(_) => MILLION,
+            Kind::Datagrams(sources) => sources,
+        };
         let send = move || {
             let mut sent = 0;
             while !stop.load(Ordering::Relaxed) {
@@ -72,10 +74,8 @@ impl Flood {
                     sleep(Duration::from_micros(50));
                     continue;
                 }
-                if kind != Kind::Stream {
-                    (sent..)
-                        .zip(&mut frames[..due])
-                        .for_each(|(number, frame)| vary(frame, number));
+                for (number, frame) in (sent..).zip(&mut frames[..due]) {
+                    vary(frame, (number as u32).wrapping_mul(0x9e37_79b1) % sources);
                 }
                 sent += wire.send(&frames[..due]).expect("the device is up") as u64;
             }
@@ -102,7 +102,7 @@ fn frame(from: &Space, to: &Space, kind: Kind) -> Vec<u8> {
     let ip = PacketBuilder::ipv4(src, POD.octets(), 64);
     match kind {
         Kind::Syns(port) => ip.tcp(40_000, port, 1, 64_240).syn().write(&mut inner, &[]),
-        Kind::Datagrams | Kind::Stream => ip.udp(40_000, 9).write(&mut inner, &[0; 12]),
+        Kind::Datagrams(_) => ip.udp(40_000, 9).write(&mut inner, &[0; 12]),
     }
     .expect("it is short");
     let mut bytes = Vec::new();
@@ -113,9 +113,8 @@ fn frame(from: &Space, to: &Space, kind: Kind) -> Vec<u8> {
     bytes
 }
 
-/// Gives a frame the source of this number; neighbours differ in all bits.
-fn vary(frame: &mut [u8], number: u64) {
-    let source = (number as u32).wrapping_mul(0x9e37_79b1) % SOURCES;
+/// Gives a frame the source of this number.
+fn vary(frame: &mut [u8], source: u32) {
     let inner = &mut frame[ETHERNET + IP..];
     inner[12..16].copy_from_slice(&(0x0a80_0000 | source).to_be_bytes());
     inner[10..12].fill(0);

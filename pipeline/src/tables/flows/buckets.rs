@@ -98,10 +98,10 @@ impl Buckets {
         None
     }
 
-    /// The slot that [`free`](Self::free) will try first; any one if there is none.
-    pub(super) fn likely_free(&self, hash: u64) -> u32 {
+    /// The slot that [`free`](Self::free) will try first.
+    pub(super) fn likely_free(&self, hash: u64) -> Option<u32> {
         let [(home, free), _] = self.homes_by_room(hash);
-        ways(free).next().map_or(0, |way| at(home, way))
+        ways(free).next().map(|way| at(home, way))
     }
 
     /// A free slot for a flow with this hash, in the home that has more of them.

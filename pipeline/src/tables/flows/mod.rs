@@ -160,12 +160,21 @@ impl Flows {
         for sighting in &mut *sightings {
             sighting.likely = self.buckets.likely(sighting.hash);
         }
-        let slots = sightings.iter().map(|sighting| {
-            // A flow that is not there will most likely be kept.
-            let at = sighting.likely.unwrap_or_else(|| self.buckets.likely_free(sighting.hash));
-            self.buckets.slot(at)
+        let read = |at| self.buckets.slot(at).word().version();
+        let versions = sightings.iter().map(|sighting| match sighting.likely {
+            Some(at) => read(at),
+            None => self.touch_room(sighting.hash, read),
         });
-        black_box(slots.fold(0, |sum, slot| sum ^ slot.word().version()));
+        black_box(versions.fold(0, |sum, version| sum ^ version));
+    }
+
+    /// The same for a flow that is not there, and will most likely be kept.
+    #[inline(never)]
+    fn touch_room(&self, hash: u64, read: impl Fn(u32) -> u32) -> u32 {
+        match self.buckets.likely_free(hash) {
+            Some(at) => read(at),
+            None => self.buckets.places(hash).into_iter().fold(0, |sum, at| sum ^ read(at)),
+        }
     }
 
     /// The flow of a packet, which is seen by that, and goes to the state that the packet leads to.
@@ -302,9 +311,10 @@ impl Flows {
         if let Some((at, word)) = self.buckets.free(hash) {
             return Some((at, word, End::None));
         }
+        // First all are read, so that these accesses to memory do not wait for each other.
+        let places = self.buckets.places(hash).map(|at| (at, self.buckets.slot(at).word()));
         let (mut least, mut room) = (u64::MAX, None);
-        for at in self.buckets.places(hash) {
-            let word = self.buckets.slot(at).word();
+        for (at, word) in places {
             let Some(worth) = self.worth(at, word, timeouts, now) else { continue };
             let rank = (worth as u64) << 32 | u64::from(word.seen());
             if rank < least {
