@@ -64,9 +64,9 @@ impl<'c, A: Author> Sense<'_, 'c, A> {
         let name = &policy.name;
         let tier = policy.tier();
         if tier != DEFAULT_TIER && !known.tiers.contains(&tier) && !self.author.is_faulty("tier") {
-            let mut tiers = known.tiers.clone();
-            tiers.insert(DEFAULT_TIER);
-            self.fault(path.clone().key("tier"), unknown("tier", tier, &list(&tiers)));
+            let mut tiers = list(&known.tiers);
+            tiers.extend((!known.tiers.contains(DEFAULT_TIER)).then_some(DEFAULT_TIER));
+            self.fault(path.clone().key("tier"), unknown("tier", tier, &tiers));
         }
         if policy.ingress.is_none() && policy.egress.is_none() {
             let message = format!(
