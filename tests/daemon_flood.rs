@@ -31,7 +31,6 @@ struct Nodes {
 fn nodes(acl: &str) -> Nodes {
     let two = Two::new();
     let c = flood::node(&two);
-    // What comes from there ends in front of the pod's sockets: each kind costs its way, and no answers.
     let mut a = Daemon::new(&two.a, &two.config("a", "eth0", "192.168.70.2"));
     let policy = r#"
 [[policy]]
@@ -44,6 +43,7 @@ ingress = [{ ports = [{ protocol = "tcp", port = 80 }, { protocol = "tcp", port 
     let mut b = Daemon::new(&two.b, &config);
     a.start(&two.a);
     b.start(&two.b);
+    // What comes from there ends in front of the pod's sockets: each kind costs its way, and no answers.
     two.b1.exec("sysctl -q -w net.ipv4.conf.all.rp_filter=1");
     two.b1.ip(&format!("route add blackhole {}", flood::SUBNET));
     Nodes { two, a, b, c }
@@ -51,18 +51,6 @@ ingress = [{ ports = [{ protocol = "tcp", port = 80 }, { protocol = "tcp", port 
 
 fn table(b: &Daemon) -> FlowTable {
     b.get::<Flows>("/v1/show/flows?limit=1").table
-}
-
-fn dropped(b: &Daemon, reason: &str) -> u64 {
-    let drops: cableway::control::report::Drops = b.get("/v1/show/drops");
-    drops.drops.iter().find(|drop| drop.reason == reason).map_or(0, |drop| drop.count)
-}
-
-/// Bytes of resident memory.
-fn resident(b: &Daemon) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", b.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
 #[test]
@@ -81,13 +69,13 @@ fn a_flood_leaves_others_alone() {
     let before = table(&b);
     assert_eq!(before.capacity, ROOM);
     let flood = Flood::start(&c, &two.b, Kind::Syns(DENIED), 20_000.0);
-    wait_for("SYNs to be denied", || dropped(&b, "acl.ingress") > 2 * ROOM as u64);
+    wait_for("SYNs to be denied", || b.dropped("acl.ingress") > 2 * ROOM as u64);
     talks();
     flood.stop();
     assert_eq!(table(&b).made, before.made);
 
     // Of what is allowed the oldest of those that nobody answered give way, and nothing else.
-    let memory = resident(&b);
+    let memory = b.resident();
     let flood = Flood::start(&c, &two.b, Kind::Syns(ALLOWED), 20_000.0);
     wait_for("the table to be filled several times", || {
         talks();
@@ -99,7 +87,7 @@ fn a_flood_leaves_others_alone() {
     assert_eq!((after.evicted_live, after.evicted_closing), (0, 0));
     talks();
     // The packet memory is touched as it is first used.
-    let more = resident(&b).saturating_sub(memory);
+    let more = b.resident().saturating_sub(memory);
     assert!(more < memory / 10 + 8192 * 2048, "{memory} and {more} bytes");
     finish([&mut a, &mut b]);
 }
@@ -124,7 +112,7 @@ fn what_floods_cost() {
     ];
     let mut kept: [Vec<f64>; 6] = Default::default();
     let mut rates: [Vec<f64>; 6] = Default::default();
-    let memory = resident(&b);
+    let memory = b.resident();
     for round in 0..ROUNDS {
         for turn in 0..kinds.len() {
             let at = (round + turn) % kinds.len();
@@ -146,7 +134,7 @@ fn what_floods_cost() {
         println!("{name:30} {rate:10.0} {bits:10.2} {:18.2}", paired(at));
     }
     println!("{table:?}");
-    println!("resident: {} MB before, {} MB after", memory >> 20, resident(&b) >> 20);
+    println!("resident: {} MB before, {} MB after", memory >> 20, b.resident() >> 20);
     assert_eq!(table.evicted_live, 0);
     assert!(table.evicted_half_open > 0 && table.live <= table.capacity as u64);
     finish([&mut a, &mut b]);

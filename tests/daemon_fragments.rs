@@ -59,11 +59,6 @@ fn node(two: &Two, remote: &str) -> Daemon {
     daemon
 }
 
-fn dropped(daemon: &Daemon, reason: &str) -> u64 {
-    let drops = daemon.get::<Drops>("/v1/show/drops").drops;
-    drops.iter().find(|drop| drop.reason == reason).expect("a reason that there is").count
-}
-
 /// What the kernel dropped at the tunnels' sockets.
 fn dropped_at_sockets(daemon: &Daemon) -> u64 {
     let drops = daemon.get::<Drops>("/v1/show/drops").kernel;
@@ -122,7 +117,7 @@ fn a_kernel_that_is_wider_than_its_underlay(local: &str, remote: &str) {
     assert!(put_together(&two.b, is_v4) > theirs + 100);
     assert!(put_together(&two.a, is_v4) > ours + 100 || !is_v4);
     for reason in ["decap.udp", "decap.outer_checksum", "decap.unknown_peer", "port.whole"] {
-        assert_eq!(dropped(&a, reason), 0, "{reason}");
+        assert_eq!(a.dropped(reason), 0, "{reason}");
     }
     adds_up(&a);
     finish([&mut a]);
@@ -244,7 +239,7 @@ fn a_flood_of_fragments() {
     assert!(a.show("drops").contains("kernel.socket_dropped"), "{}", a.show("drops"));
     // The rest is judged as any outer packet is.
     for reason in ["decap.unknown_peer", "decap.unknown_vni"] {
-        assert!(dropped(&a, reason) > 0, "{reason}");
+        assert!(a.dropped(reason) > 0, "{reason}");
     }
     assert!(a.is_ready());
     stream.finish();

@@ -4,7 +4,6 @@
 
 mod daemon_support;
 
-use cableway::control::report::Drops;
 use daemon_support::daemon::{Daemon, wait_for};
 use daemon_support::iperf::Iperf;
 use daemon_support::two::{Two, finish};
@@ -152,12 +151,6 @@ fn node(two: &Two, kind: &str, ends: (&str, &str, u8, u16)) -> Daemon {
     daemon
 }
 
-/// How many frames were dropped for a reason.
-fn dropped(daemon: &Daemon, reason: &str) -> u64 {
-    let drops = daemon.get::<Drops>("/v1/show/drops").drops;
-    drops.iter().find(|drop| drop.reason == reason).expect("a reason that there is").count
-}
-
 /// TCP passes through the tunnel, both ways, and nothing that came was found wrong.
 fn carries(kind: &str, ends: (&str, &str, u8, u16)) {
     let two = Two::new();
@@ -172,7 +165,7 @@ fn carries(kind: &str, ends: (&str, &str, u8, u16)) {
         assert!(arrived.intervals.iter().sum::<u64>() > 1_000_000, "{arrived:?}");
     }
     for reason in ["decap.header", "decap.outer_checksum", "decap.unknown_vni", "decap.udp"] {
-        assert_eq!(dropped(&daemon, reason), 0, "{reason}");
+        assert_eq!(daemon.dropped(reason), 0, "{reason}");
     }
     if kind == "geneve" {
         options(&two, &ovs, &daemon);
@@ -186,11 +179,11 @@ fn options(two: &Two, ovs: &OpenVswitch<'_>, daemon: &Daemon) {
     ovs.ofctl("add-tlv-map", "{class=0xffff,type=0x81,len=4}->tun_metadata1");
     ovs.flow("in_port=LOCAL,actions=set_field:0x1234->tun_metadata0,output:1");
     two.a1.reaches("10.9.2.2");
-    assert_eq!(dropped(daemon, "decap.header"), 0);
+    assert_eq!(daemon.dropped("decap.header"), 0);
     ovs.flow("in_port=LOCAL,actions=set_field:0x1234->tun_metadata1,output:1");
     wait_for("a packet to be refused", || {
         two.a1.pings("10.9.2.2");
-        dropped(daemon, "decap.header") > 0
+        daemon.dropped("decap.header") > 0
     });
     assert!(!two.a1.pings("10.9.2.2"));
 }

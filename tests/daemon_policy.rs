@@ -3,7 +3,7 @@
 
 mod daemon_support;
 
-use cableway::control::report::{Acl, Drops, Flows};
+use cableway::control::report::{Acl, Flows};
 use daemon_support::daemon::{Daemon, PATIENCE, wait_for};
 use daemon_support::two::{Two, finish};
 use std::fs;
@@ -24,11 +24,6 @@ fn tell(daemon: &Daemon, verb: &str, sections: &str) -> (bool, String) {
     (is_done, error)
 }
 
-fn dropped(daemon: &Daemon, reason: &str) -> u64 {
-    let drops: Drops = daemon.get("/v1/show/drops");
-    drops.drops.iter().find(|drop| drop.reason == reason).unwrap().count
-}
-
 #[test]
 fn policies_change_under_traffic() {
     let two = Two::new();
@@ -42,7 +37,7 @@ fn policies_change_under_traffic() {
     assert_eq!(tell(&b, "add", &web(some, sets)), (true, String::new()));
     let stream = two.stream();
     assert!(!two.a1.pings("10.9.2.2"));
-    wait_for("the drop to be counted", || dropped(&b, "acl.ingress") > 0);
+    wait_for("the drop to be counted", || b.dropped("acl.ingress") > 0);
     wait_for("the packet to be logged", || {
         let line = "policy web, ingress rule 1: icmp 10.9.1.2 > 10.9.2.2 echo-request";
         b.log().lines().any(|log| log.contains(line) && log.contains("from peer a"))

@@ -240,11 +240,8 @@ impl Soak {
         // What is closed in the background takes a moment.
         std::thread::sleep(Duration::from_secs(3));
         let of = |what: &str| format!("/proc/{}/{what}", self.b.pid());
-        let status = fs::read_to_string(of("status")).unwrap();
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        let kilobytes: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
         Look {
-            resident: kilobytes << 10,
+            resident: self.b.resident(),
             descriptors: fs::read_dir(of("fd")).unwrap().count(),
             threads: fs::read_dir(of("task")).unwrap().count(),
         }

@@ -2,7 +2,7 @@
 
 use super::Space;
 use cableway::control::management::client;
-use cableway::control::report::{Ports, Ready};
+use cableway::control::report::{Drops, Ports, Ready};
 use serde::de::DeserializeOwned;
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -90,6 +90,21 @@ impl Daemon {
     /// The names of its ports, uplinks first.
     pub(crate) fn ports(&self) -> Vec<String> {
         self.get::<Ports>("/v1/show/ports").ports.into_iter().map(|port| port.name).collect()
+    }
+
+    /// Frames that it has dropped for a reason, which must be one that there is.
+    pub(crate) fn dropped(&self, reason: &str) -> u64 {
+        let drops = self.get::<Drops>("/v1/show/drops").drops;
+        drops.iter().find(|drop| drop.reason == reason).expect("a reason that there is").count
+    }
+
+    /// Bytes of its memory that are resident.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.expect("the daemon is there");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kilobytes.expect("the kernel tells a process's memory in kB") << 10
     }
 
     /// Its config, with `socket`.
