@@ -18,6 +18,10 @@ use std::time::{Duration, Instant};
 const PAUSE: Duration = Duration::from_millis(5);
 /// How long counters may take to tell of a packet that was dropped.
 const COUNTED_WITHIN: Duration = Duration::from_secs(2);
+/// How long a client waits for an answer that must come, whatever else the machine does, seconds.
+const PATIENCE: u64 = 10;
+/// How long it waits for one that must not.
+const DOUBT: u64 = 1;
 /// What servers answer.
 const ANSWER: &str = "the answer";
 /// Bytes of a large one.
@@ -163,13 +167,14 @@ fn ask(expected: &Expectation, from: &Pod, to: &Pod, address: IpAddr) -> Result<
         Answer::Large => ANSWER.repeat(LARGE / ANSWER.len()),
         Answer::Refusal => return refused(question, from, address),
     };
+    let wait = if expected.drop.is_none() { PATIENCE } else { DOUBT };
     let client = match question {
-        Question::Ping => format!("ping -n -c 1 -W 1 {address}"),
+        Question::Ping => format!("ping -n -c 1 -W {wait} {address}"),
         Question::Tcp(port) => {
             let there = SocketAddr::from((address, port));
-            format!("curl --silent --show-error --max-time 1 --noproxy * http://{there}/")
+            format!("curl --silent --show-error --max-time {wait} --noproxy * http://{there}/")
         }
-        Question::Udp(port) => format!("nc -u -w 1 {address} {port}"),
+        Question::Udp(port) => format!("nc -u -W 1 -w {wait} {address} {port}"),
     };
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -202,7 +207,7 @@ fn refused(question: Question, from: &Pod, to: IpAddr) -> Result<bool, Fault> {
     let client = || {
         let any: IpAddr = if to.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
         let socket = UdpSocket::bind((any, 0))?;
-        socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+        socket.set_read_timeout(Some(Duration::from_secs(PATIENCE)))?;
         socket.connect((to, port))?;
         socket.send(b"question")?;
         socket.recv(&mut [0; 16])

@@ -11,10 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a connection may take to come about, or to make any progress.
+/// How long a connection may take to come about, or to make any progress, and a datagram's echo to come.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long the echo of a datagram may take.
-const ECHO_WITHIN: Duration = Duration::from_secs(1);
 /// Bytes of one write.
 const CHUNK: usize = 128 * 1024;
 /// Bytes of one ping-pong.
@@ -182,7 +180,7 @@ fn ask_echo(
     let mut noise = Noise(3);
     let mut buffer = vec![0; usize::from(u16::MAX)];
     socket.connect(there).map_err(|e| failed("reach", there, &e))?;
-    socket.set_read_timeout(Some(ECHO_WITHIN)).map_err(|e| failed("reach", there, &e))?;
+    socket.set_read_timeout(Some(PATIENCE)).map_err(|e| failed("reach", there, &e))?;
     for size in sizes {
         let mut datagram = vec![0; size];
         noise.fill(&mut datagram);
