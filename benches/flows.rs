@@ -78,7 +78,7 @@ fn established(c: &mut Criterion) {
             b.iter(|| {
                 let batch = batches.next().expect("a cycle does not end");
                 let mut sightings = batch.map(|client| sighting(&flows, client, ACK));
-                flows.touch(&mut sightings);
+                flows.touch(&mut sightings, NOW);
                 for sighting in &sightings {
                     assert!(black_box(flows.pass(sighting, &timeouts, NOW)).is_some());
                 }

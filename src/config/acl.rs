@@ -26,7 +26,7 @@ pub struct Acl {
     /// Whether pods' policies are asked about what their own node sends them, from its own address. Kubernetes
     /// has it allowed, for the sake of probes.
     pub node_to_pods: NodeToPods,
-    /// Flows that are remembered at most, 65 bytes each; memory for all of them is taken as soon as there is a
+    /// Flows that are remembered at most, 66 bytes each; memory for all of them is taken as soon as there is a
     /// policy. When there are more, the ones that matter least are forgotten; when this changes, all are.
     pub flows: Bounded<1_024, 67_108_864>,
     /// What may always be sent to the node by its own ports, those without `netns`, whatever policies

@@ -81,7 +81,7 @@ impl Stage for Acl {
             return;
         }
         self.gather(batch, snapshot);
-        snapshot.flows.touch(&mut self.sightings);
+        snapshot.flows.touch(&mut self.sightings, cx.now);
         let (guard, flows) = (&snapshot.guard, &snapshot.flows);
         let court = Court { guard, flows, counters: cx.counters, now: cx.now };
         for (asked, sighting) in self.asked.iter().zip(&self.sightings) {
@@ -233,9 +233,7 @@ impl Court<'_> {
         let judged = judgement.judged(self.guard);
         let began = match by {
             Party::Initiator => *sighting,
-            Party::Responder => {
-                self.flows.sighting((sighting.key, sighting.side.other()), sighting.flags)
-            }
+            Party::Responder => sighting.reversed(),
         };
         self.flows.keep(&began, judged, &self.guard.settings().timeouts, self.now);
         Ok(judged)

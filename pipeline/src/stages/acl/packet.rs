@@ -8,7 +8,7 @@ use crate::tables::acl::Tuple;
 use crate::tables::flows::{Flags, Key, Party, Side};
 use crate::tables::guard::Between;
 use encap::wire::{icmpv4, icmpv6, ipv4, ipv6, protocol, tcp};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// ICMP's type, RFC 792.
 const REDIRECT: u8 = 5;
@@ -48,7 +48,7 @@ pub(super) enum Kind {
 }
 
 /// What a frame of the usual kind says of its flow: a whole packet of TCP, UDP or SCTP, with as much of a header as it
-/// needs. Of such [`Packet::of`] knows the same, and more than an established flow has need of.
+/// needs. Of such [`Packet::unusual`] knows the same, by a longer way.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Usual {
     /// The words of the source's and the destination's address, as they stand there; of IPv4 both are in the first.
@@ -113,6 +113,21 @@ impl Usual {
         };
         (keyed, flags)
     }
+
+    /// All that there is to know of it.
+    #[inline]
+    fn packet(&self) -> Packet {
+        let Usual { words: [a, b, c, d], ports, protocol, .. } = *self;
+        let wide = |high: u64, low: u64| u128::from(high) << 64 | u128::from(low);
+        let (src, dst) = match self.is_v4 {
+            true => (v4((a >> 32) as u32), v4(a as u32)),
+            false => (v6(wide(a, b)), v6(wide(c, d))),
+        };
+        let tuple = Tuple { src, dst, protocol, service: ports as u16 };
+        let (of, flags) = self.flow();
+        let kind = Kind::Flow { of, flags, datagram: None };
+        Packet { tuple, source_port: (ports >> 16) as u16, kind }
+    }
 }
 
 impl Packet {
@@ -120,8 +135,14 @@ impl Packet {
     ///
     /// # Errors
     /// Why nobody should get it.
-    #[inline(never)]
+    #[inline]
     pub(super) fn of(frame: &Frame) -> Result<Packet, Reason> {
+        Usual::of(frame).map_or_else(|| Packet::unusual(frame), |usual| Ok(usual.packet()))
+    }
+
+    /// The same of a frame of any kind.
+    #[inline(never)]
+    pub(super) fn unusual(frame: &Frame) -> Result<Packet, Reason> {
         let (src, dst) = addresses(frame).ok_or(TRUNCATED)?;
         let protocol = frame.meta.protocol;
         let (mut is_later, mut datagram) = (false, None);
@@ -263,6 +284,16 @@ fn quoted(packet: &[u8]) -> Option<(Keyed, IpAddr)> {
         _ => Key::new(src, dst, protocol, 0, 0),
     };
     Some((key, src))
+}
+
+#[inline]
+fn v4(bits: u32) -> IpAddr {
+    Ipv4Addr::from_bits(bits).into()
+}
+
+#[inline]
+fn v6(bits: u128) -> IpAddr {
+    Ipv6Addr::from_bits(bits).into()
 }
 
 /// Source and destination port.

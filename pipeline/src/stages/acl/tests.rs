@@ -67,7 +67,7 @@ proptest! {
         Parse.process(&mut batch, &mut cx);
         for i in batch.live() {
             let short = Usual::of(&batch[i]).map(|usual| usual.flow());
-            let long = Packet::of(&batch[i]).ok().filter(|packet| {
+            let long = Packet::unusual(&batch[i]).ok().filter(|packet| {
                 let is_whole = matches!(packet.kind, Kind::Flow { .. }) && !batch[i].meta.packet.is_fragment();
                 is_whole && has_ports(packet.tuple.protocol)
             });

@@ -9,10 +9,15 @@
 //! is no flow. So a lookup reads two words of tags, which stay in the nearer caches even for a
 //! million flows, and most often one slot.
 //!
-//! Invariant: a tag is written only by who holds its slot.
+//! Beside the tags are [ranks](Rank), a byte for each slot again: which flow gives way first where there is no
+//! room is read from two words, and not from sixteen slots.
+//!
+//! Invariant: a tag is written only by who holds its slot. A rank is a hint, and may be that of the flow which
+//! the slot had before.
 
 use super::Judged;
 use super::key::Key;
+use super::rank::{self, Rank};
 use super::slot::{Entry, Slot, Word};
 use crate::sync::{AtomicU64, Ordering::Relaxed};
 use std::ops::Range;
@@ -21,9 +26,15 @@ use std::ops::Range;
 pub const WAYS: usize = 8;
 
 pub(super) struct Buckets {
-    /// One word for each bucket, one byte of it for each slot.
-    tags: Box<[AtomicU64]>,
+    heads: Box<[Head]>,
     slots: Box<[[Slot; WAYS]]>,
+}
+
+/// What is known of a bucket's slots without reading them: one byte of each word for each slot.
+#[repr(align(16))]
+struct Head {
+    tags: AtomicU64,
+    ranks: AtomicU64,
 }
 
 impl Buckets {
@@ -31,7 +42,7 @@ impl Buckets {
     pub(super) fn new(most: usize) -> Buckets {
         let count = (most / WAYS).clamp(2, u32::MAX as usize / WAYS);
         Buckets {
-            tags: (0..count).map(|_| AtomicU64::new(0)).collect(),
+            heads: (0..count).map(|_| Head::new()).collect(),
             slots: (0..count).map(|_| std::array::from_fn(|_| Slot::new())).collect(),
         }
     }
@@ -73,6 +84,12 @@ impl Buckets {
         // The processor need not guess in which of the two it is.
         let (home, found) = if x != 0 { (a, x) } else { (b, y) };
         (found != 0).then(|| at(home, found.trailing_zeros() as usize / 8))
+    }
+
+    /// How many slots have a tag that fits.
+    #[inline]
+    pub(super) fn fitting(&self, hash: u64) -> u32 {
+        self.homes(hash).map(|home| matches(self.tags(home), tag(hash)).count_ones()).iter().sum()
     }
 
     /// Shows every slot that has the flow with this key and hash, its word, and the flow's verdict, until
@@ -126,8 +143,22 @@ impl Buckets {
 
     /// All slots that a flow with this hash may have, in an order of its own.
     pub(super) fn places(&self, hash: u64) -> [u32; 2 * WAYS] {
-        let (homes, turn) = (self.homes(hash), (hash >> 32) as usize % WAYS);
+        let (homes, (turn, _)) = (self.homes(hash), turn(hash));
         std::array::from_fn(|i| at(homes[i / WAYS], (i % WAYS) ^ turn))
+    }
+
+    /// The slot whose flow is to give way to one with this hash, by the ranks; `None` where they have only such
+    /// as do not tell when they were seen.
+    pub(super) fn least(&self, hash: u64, now: u32) -> Option<u32> {
+        let homes = self.homes(hash);
+        let ranks = homes.map(|home| rank::aged(self.heads[home].ranks.load(Relaxed), now));
+        let least = rank::least(ranks);
+        let [a, b] = ranks.map(|ranks| matches(ranks, least.0));
+        let (turn, prefers_b) = turn(hash);
+        let (home, found) =
+            if b == 0 || (a != 0 && !prefers_b) { (homes[0], a) } else { (homes[1], b) };
+        let way = ways(found.rotate_right(8 * turn as u32)).next()?;
+        least.tells_age().then(|| at(home, (way + turn) % WAYS))
     }
 
     /// The slots of these buckets that have a flow.
@@ -143,6 +174,7 @@ impl Buckets {
     pub(super) fn put(&self, at: u32, word: Word, entry: &Entry, hash: u64) -> bool {
         let Some(held) = self.slot(at).hold(word) else { return false };
         self.set_tag(at, tag(hash));
+        self.set_rank(at, Rank::of(entry.state, entry.seen));
         held.put(entry);
         true
     }
@@ -158,12 +190,26 @@ impl Buckets {
     fn set_tag(&self, at: u32, tag: u8) {
         let (bucket, shift) = (at as usize / WAYS, at as usize % WAYS * 8);
         let old = self.tags(bucket) >> shift & 0xff;
-        self.tags[bucket].fetch_xor((old ^ u64::from(tag)) << shift, Relaxed);
+        self.heads[bucket].tags.fetch_xor((old ^ u64::from(tag)) << shift, Relaxed);
+    }
+
+    /// Notes when a slot's flow gives way, if that is not what is noted.
+    pub(super) fn set_rank(&self, at: u32, Rank(rank): Rank) {
+        let (bucket, shift) = (at as usize / WAYS, at as usize % WAYS * 8);
+        let ranks = &self.heads[bucket].ranks;
+        let mut old = ranks.load(Relaxed);
+        while (old >> shift) as u8 != rank {
+            let new = old & !(0xff << shift) | u64::from(rank) << shift;
+            match ranks.compare_exchange_weak(old, new, Relaxed, Relaxed) {
+                Ok(_) => return,
+                Err(now) => old = now,
+            }
+        }
     }
 
     #[inline]
     pub(super) fn tags(&self, bucket: usize) -> u64 {
-        self.tags[bucket].load(Relaxed)
+        self.heads[bucket].tags.load(Relaxed)
     }
 
     /// The two homes of a hash; never the same one.
@@ -177,6 +223,12 @@ impl Buckets {
     }
 }
 
+impl Head {
+    fn new() -> Head {
+        Head { tags: AtomicU64::new(0), ranks: AtomicU64::new(0) }
+    }
+}
+
 #[inline]
 fn at(bucket: usize, way: usize) -> u32 {
     (bucket * WAYS + way) as u32
@@ -186,6 +238,13 @@ fn at(bucket: usize, way: usize) -> u32 {
 #[inline]
 fn tag(hash: u64) -> u8 {
     ((hash >> 56) as u8).max(1)
+}
+
+/// Where a hash begins among slots that are alike: a way, and whether in the second home.
+#[inline]
+fn turn(hash: u64) -> (usize, bool) {
+    let bits = (hash >> 52) as usize;
+    (bits % WAYS, bits & WAYS != 0)
 }
 
 /// The highest bit of each byte.

@@ -1,7 +1,7 @@
 //! Flows: who has spoken to whom, so that the answer passes, and that only first packets are judged.
 //!
 //! One table for the process, shared by all workers, since an answer may come to another one. It
-//! is as large as it will ever be from the start: 65 bytes a flow.
+//! is as large as it will ever be from the start: 66 bytes a flow.
 //!
 //! What always holds:
 //!
@@ -10,7 +10,8 @@
 //! 2. Of two entries with one key, which two workers can make at once, the one that a lookup comes to first
 //!    stays. Each looks again after it made its own, behind a fence: at least one of them sees both,
 //!    and both would choose alike.
-//! 3. Nothing ends a flow but its silence, or one that is worth more ([`Worth`]) or newer.
+//! 3. Nothing ends a flow but its silence, or a newer one that finds no room: then none goes that is worth the
+//!    most ([`Worth`]) while one of those in its way is worth less.
 //!
 //! [`buckets`] says where a flow is, [`slot`] how that is read while others write, [`tcp`] what a connection's
 //! segments mean.
@@ -19,6 +20,7 @@ mod buckets;
 mod key;
 #[cfg(all(test, loom))]
 mod loom;
+mod rank;
 mod show;
 mod slot;
 mod state;
@@ -36,6 +38,7 @@ use crate::sync::{Ordering::*, fence};
 use buckets::Buckets;
 use crossbeam::utils::CachePadded;
 use key::Secret;
+use rank::Rank;
 use show::Counts;
 use slot::{Entry, Word};
 use state::Worth;
@@ -61,9 +64,30 @@ pub struct Sighting {
     /// TCP's flags, nothing for other protocols.
     pub flags: Flags,
     hash: u64,
-    /// The slot that it is likely in, as far as somebody has looked.
-    likely: Option<u32>,
+    likely: Likely,
 }
+
+impl Sighting {
+    /// The same packet, as if the other end had sent it.
+    #[must_use]
+    pub fn reversed(self) -> Sighting {
+        Sighting { side: self.side.other(), ..self }
+    }
+}
+
+/// Where a flow will most likely be found, by [`Flows::touch`].
+#[derive(Clone, Copy, Debug)]
+enum Likely {
+    /// Nobody has looked.
+    Anywhere,
+    /// In this slot.
+    At(u32),
+    /// Nowhere; this slot would be given to it, unless that has another flow by then.
+    New(u32, Version),
+}
+
+/// Which of the flows that a slot has had.
+type Version = u32;
 
 /// What policies said of a flow: why it began, or why it goes on no more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -150,31 +174,31 @@ impl Flows {
     /// A packet of the flow with this key, from this side.
     #[inline]
     pub fn sighting(&self, (key, side): (Key, Side), flags: Flags) -> Sighting {
-        Sighting { key, side, flags, hash: self.secret.hash(&key), likely: None }
+        Sighting { key, side, flags, hash: self.secret.hash(&key), likely: Likely::Anywhere }
     }
 
-    /// Loads what [`pass`](Self::pass) or [`keep`](Self::keep) will read for each of these, all at once, so that the accesses
-    /// to memory do not wait for each other.
+    /// Loads what [`pass`](Self::pass) or [`keep`](Self::keep) will read for each of these, all at once, so that the
+    /// accesses to memory do not wait for each other.
     #[inline]
-    pub fn touch(&self, sightings: &mut [Sighting]) {
+    pub fn touch(&self, sightings: &mut [Sighting], now: u64) {
         for sighting in &mut *sightings {
-            sighting.likely = self.buckets.likely(sighting.hash);
+            sighting.likely =
+                self.buckets.likely(sighting.hash).map_or(Likely::Anywhere, Likely::At);
         }
-        let read = |at| self.buckets.slot(at).word().version();
-        let versions = sightings.iter().map(|sighting| match sighting.likely {
-            Some(at) => read(at),
-            None => self.touch_room(sighting.hash, read),
-        });
-        black_box(versions.fold(0, |sum, version| sum ^ version));
+        let version = |at| self.buckets.slot(at).word().version();
+        for sighting in sightings {
+            if let Likely::At(at) = sighting.likely {
+                black_box(version(at));
+            } else if let Some(at) = self.likely_room(sighting.hash, tick(now)) {
+                sighting.likely = Likely::New(at, version(at));
+            }
+        }
     }
 
-    /// The same for a flow that is not there, and will most likely be kept.
+    /// The slot that [`room`](Self::room) will most likely find.
     #[inline(never)]
-    fn touch_room(&self, hash: u64, read: impl Fn(u32) -> u32) -> u32 {
-        match self.buckets.likely_free(hash) {
-            Some(at) => read(at),
-            None => self.buckets.places(hash).into_iter().fold(0, |sum, at| sum ^ read(at)),
-        }
+    fn likely_room(&self, hash: u64, now: u32) -> Option<u32> {
+        self.buckets.likely_free(hash).or_else(|| self.buckets.least(hash, now))
     }
 
     /// The flow of a packet, which is seen by that, and goes to the state that the packet leads to.
@@ -205,7 +229,7 @@ impl Flows {
         let entry = Entry { key, began: side, state, seen: now, made: now, judged };
         for _ in 0..TRIES {
             let (at, word, end) = match self.find(sighting) {
-                None => match self.room(sighting.hash, timeouts, now) {
+                None => match self.room(sighting, timeouts, now) {
                     Some(room) => room,
                     None => continue,
                 },
@@ -238,7 +262,10 @@ impl Flows {
             let word = self.buckets.slot(at).word();
             let is_over = self.worth(at, word, timeouts, now) == Some(Worth::Over);
             let is_freed = is_over && self.take(at, word, End::Over);
-            live += usize::from(word.state().is_some() && !is_freed);
+            if let (Some(state), false) = (word.state(), is_freed) {
+                self.buckets.set_rank(at, Rank::then(state, word.seen(), now));
+                live += 1;
+            }
         }
         live
     }
@@ -246,7 +273,11 @@ impl Flows {
     /// Where the flow is, its word, and its verdict.
     #[inline]
     fn find(&self, sighting: &Sighting) -> Option<(u32, Word, Judged)> {
-        self.buckets.find(&sighting.key, sighting.hash, sighting.likely)
+        let likely = match sighting.likely {
+            Likely::At(at) => Some(at),
+            Likely::Anywhere | Likely::New(..) => None,
+        };
+        self.buckets.find(&sighting.key, sighting.hash, likely)
     }
 
     /// The word of a flow after a packet of it; `None` when the packet is none of it after all.
@@ -269,9 +300,13 @@ impl Flows {
             if is_over(key, state, word.seen(), timeouts, now) {
                 return None;
             }
-            let advanced = word.advanced(next, now.max(word.seen()));
+            let seen = now.max(word.seen());
+            let advanced = word.advanced(next, seen);
             match self.buckets.slot(at).exchange(word, advanced) {
-                Ok(()) => return Some(advanced),
+                Ok(()) => {
+                    self.buckets.set_rank(at, Rank::of(next, seen));
+                    return Some(advanced);
+                }
                 Err(other) if other.version() == word.version() => word = other,
                 // It has gone since it was found; the packet came before that.
                 Err(_) => break,
@@ -290,10 +325,10 @@ impl Flows {
     #[cold]
     fn copy_from(&self, below: &Flows, sighting: &Sighting) -> Option<(u32, Word, Judged)> {
         // Each table has its own slots.
-        let sighting = Sighting { likely: None, ..*sighting };
+        let sighting = Sighting { likely: Likely::Anywhere, ..*sighting };
         let entry = below.entry(&sighting)?;
         // Nothing is over yet in the beginning of time.
-        let (at, word, end) = self.room(sighting.hash, &Timeouts::default(), 0)?;
+        let (at, word, end) = self.room(&sighting, &Timeouts::default(), 0)?;
         self.put(at, word, end, &entry, sighting.hash);
         self.find(&sighting)
     }
@@ -307,10 +342,38 @@ impl Flows {
 
     /// A slot for a new flow: a free one, or one whose flow is worth the least. Of equals the one that was
     /// silent longest goes, and where that is the same too the hash chooses.
-    fn room(&self, hash: u64, timeouts: &Timeouts, now: u32) -> Option<(u32, Word, End)> {
+    ///
+    /// By the ranks, unless they tell of none but flows that are worth the most. They do not say which
+    /// of these are over; [`expire`](Self::expire) frees those in its turn.
+    fn room(&self, sighting: &Sighting, timeouts: &Timeouts, now: u32) -> Option<(u32, Word, End)> {
+        let hash = sighting.hash;
+        if let Likely::New(at, version) = sighting.likely
+            && let Some(room) = self.room_at(at, timeouts, now)
+            && room.1.version() == version
+        {
+            return Some(room);
+        }
         if let Some((at, word)) = self.buckets.free(hash) {
             return Some((at, word, End::None));
         }
+        let least = self.buckets.least(hash, now);
+        let room = least.and_then(|at| self.room_at(at, timeouts, now));
+        room.or_else(|| self.least_of_all(hash, timeouts, now))
+    }
+
+    /// A slot that is free, or whose flow is not worth the most.
+    fn room_at(&self, at: u32, timeouts: &Timeouts, now: u32) -> Option<(u32, Word, End)> {
+        let word = self.buckets.slot(at).word();
+        if word.is_free() {
+            return Some((at, word, End::None));
+        }
+        let worth = self.worth(at, word, timeouts, now)?;
+        (worth != Worth::Live).then(|| (at, word, worth.into()))
+    }
+
+    /// The slot that is to be had by what all of them say.
+    #[cold]
+    fn least_of_all(&self, hash: u64, timeouts: &Timeouts, now: u32) -> Option<(u32, Word, End)> {
         // First all are read, so that these accesses to memory do not wait for each other.
         let places = self.buckets.places(hash).map(|at| (at, self.buckets.slot(at).word()));
         let (mut least, mut room) = (u64::MAX, None);
@@ -373,6 +436,9 @@ impl Flows {
     /// See the second of the [module](self)'s laws.
     fn settle_twins(&self, sighting: &Sighting) {
         fence(SeqCst);
+        if self.buckets.fitting(sighting.hash) < 2 {
+            return;
+        }
         let mut is_first = true;
         self.buckets.visit(&sighting.key, sighting.hash, |at, word, _| {
             if !std::mem::take(&mut is_first) {

@@ -354,6 +354,31 @@ fn the_least_goes_first() {
     assert_eq!((counters.evicted_live, counters.live(), counters.not_kept), (5, 16, 0));
 }
 
+/// Who goes through the table from time to time keeps old what is old.
+#[test]
+fn the_oldest_goes_first_however_old_it_is() {
+    let table = Table::new(16);
+    let half_open = |i| ends(i, TCP)[0];
+    let end = 40;
+    for second in 0..=end {
+        // One in the beginning, the others as late as they may look older than that.
+        let come = if second == 0 {
+            0..1
+        } else if second == end - 4 {
+            1..16
+        } else {
+            0..0
+        };
+        for i in come {
+            assert_eq!(table.keep(half_open(i), SYN, second * SECOND), Kept::Made);
+        }
+        table.flows.expire(0..64, &table.timeouts, second * SECOND);
+    }
+    assert_eq!(table.keep(half_open(16), SYN, end * SECOND), Kept::Made);
+    let is_there = |i: &u32| table.state(half_open(*i), end * SECOND).is_some();
+    assert!((1..=16).all(|i| is_there(&i)) && !is_there(&0));
+}
+
 /// The share of the table that is taken when the first flow must go.
 #[test]
 fn two_homes_fill_most_of_the_table() {
