@@ -177,7 +177,7 @@ impl Flows {
         Sighting { key, side, flags, hash: self.secret.hash(&key), likely: Likely::Anywhere }
     }
 
-    /// Loads what [`pass`](Self::pass) or [`keep`](Self::keep) will read for each of these, all at once, so that the
+    /// Loads what [`pass`](Self::pass) or [`keep`](Self::keep) will read for each of these, in rounds: of each round the
     /// accesses to memory do not wait for each other.
     #[inline]
     pub fn touch(&self, sightings: &mut [Sighting], now: u64) {
@@ -185,12 +185,19 @@ impl Flows {
             sighting.likely =
                 self.buckets.likely(sighting.hash).map_or(Likely::Anywhere, Likely::At);
         }
-        let version = |at| self.buckets.slot(at).word().version();
+        for sighting in &mut *sightings {
+            if let Likely::Anywhere = sighting.likely
+                && let Some(at) = self.likely_room(sighting.hash, tick(now))
+            {
+                sighting.likely = Likely::New(at, 0);
+            }
+        }
         for sighting in sightings {
-            if let Likely::At(at) = sighting.likely {
-                black_box(version(at));
-            } else if let Some(at) = self.likely_room(sighting.hash, tick(now)) {
-                sighting.likely = Likely::New(at, version(at));
+            if let Likely::At(at) | Likely::New(at, _) = sighting.likely {
+                let found = black_box(self.buckets.slot(at).word().version());
+                if let Likely::New(_, version) = &mut sighting.likely {
+                    *version = found;
+                }
             }
         }
     }
