@@ -19,7 +19,7 @@ pub(super) struct Packet {
     /// What rules ask.
     pub(super) tuple: Tuple,
     /// The source port, where there is one.
-    source_port: u16,
+    pub(super) source_port: u16,
     /// What it is to flows.
     pub(super) kind: Kind,
 }
@@ -106,7 +106,6 @@ impl Usual {
     #[inline]
     pub(super) fn flow(&self) -> (Keyed, Flags) {
         let Usual { words: [a, b, c, d], ports, protocol, flags, is_v4 } = *self;
-        let wide = |high: u64, low: u64| u128::from(high) << 64 | u128::from(low);
         let keyed = match is_v4 {
             true => Key::v4((a >> 32) as u32, a as u32, protocol, ports),
             false => Key::v6(wide(a, b), wide(c, d), protocol, ports),
@@ -116,12 +115,17 @@ impl Usual {
 
     /// All that there is to know of it.
     #[inline]
-    fn packet(&self) -> Packet {
+    pub(super) fn packet(&self) -> Packet {
         let Usual { words: [a, b, c, d], ports, protocol, .. } = *self;
-        let wide = |high: u64, low: u64| u128::from(high) << 64 | u128::from(low);
         let (src, dst) = match self.is_v4 {
-            true => (v4((a >> 32) as u32), v4(a as u32)),
-            false => (v6(wide(a, b)), v6(wide(c, d))),
+            true => {
+                let [src, dst] = [(a >> 32) as u32, a as u32].map(Ipv4Addr::from_bits);
+                (src.into(), dst.into())
+            }
+            false => {
+                let [src, dst] = [wide(a, b), wide(c, d)].map(Ipv6Addr::from_bits);
+                (src.into(), dst.into())
+            }
         };
         let tuple = Tuple { src, dst, protocol, service: ports as u16 };
         let (of, flags) = self.flow();
@@ -287,13 +291,8 @@ fn quoted(packet: &[u8]) -> Option<(Keyed, IpAddr)> {
 }
 
 #[inline]
-fn v4(bits: u32) -> IpAddr {
-    Ipv4Addr::from_bits(bits).into()
-}
-
-#[inline]
-fn v6(bits: u128) -> IpAddr {
-    Ipv6Addr::from_bits(bits).into()
+fn wide(high: u64, low: u64) -> u128 {
+    u128::from(high) << 64 | u128::from(low)
 }
 
 /// Source and destination port.

@@ -66,12 +66,15 @@ proptest! {
         let mut cx = Cx { snapshot, pool, counters, reinject, queues, now: *now };
         Parse.process(&mut batch, &mut cx);
         for i in batch.live() {
-            let short = Usual::of(&batch[i]).map(|usual| usual.flow());
+            let known = |packet: Packet| (packet.tuple, packet.source_port, packet.flow());
+            let short = Usual::of(&batch[i]);
+            prop_assert!(short.is_none_or(|usual| usual.flow() == usual.packet().flow()));
+            let short = short.map(|usual| known(usual.packet()));
             let long = Packet::unusual(&batch[i]).ok().filter(|packet| {
                 let is_whole = matches!(packet.kind, Kind::Flow { .. }) && !batch[i].meta.packet.is_fragment();
                 is_whole && has_ports(packet.tuple.protocol)
             });
-            prop_assert_eq!(short, long.map(|packet| packet.flow()));
+            prop_assert_eq!(short, long.map(known));
         }
         batch.drain().for_each(|frame| frame.free(&mut world.pool));
     }
