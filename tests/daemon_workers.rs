@@ -77,7 +77,10 @@ subnets = ["10.9.{m}.0/24"]
 fn talk(nodes: &Nodes) {
     for (i, from) in nodes.pods[0].iter().enumerate() {
         for (j, to) in nodes.pods[1].iter().enumerate() {
-            let arrived = flows::send(from, to, &format!("10.9.2.{}", j + 2), 8, 1000);
+            let address = format!("10.9.2.{}", j + 2);
+            // While a pod's kernel asks for a MAC, what it sends can overtake what waits for that.
+            wait_for("a datagram", || flows::send(from, to, &address, 1, 1).flows == 1);
+            let arrived = flows::send(from, to, &address, 8, 1000);
             println!("{} to {}: {arrived:?}", KINDS[i], KINDS[j]);
             assert_eq!((arrived.flows, arrived.late), (8, 0), "{arrived:?}");
             assert!(arrived.datagrams > 4000, "{arrived:?}");
