@@ -8,7 +8,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use encap::wire::protocol::TCP;
 use encap::wire::tcp::flag::{ACK, SYN};
 use pipeline::tables::Flows;
-use pipeline::tables::flows::{Flags, Judged, Kept, Key, Sighting, Timeouts};
+use pipeline::tables::flows::{Counters, Flags, Judged, Kept, Key, Sighting, Timeouts};
 use std::hint::black_box;
 use std::net::Ipv4Addr;
 
@@ -46,10 +46,10 @@ fn answer(flows: &Flows, (src, dst, port): Client, flags: u8) -> Sighting {
 /// A table with so many connections, and half as much room again.
 fn standing(count: usize) -> (Flows, Vec<Client>) {
     let (flows, timeouts) = (Flows::new(count + count / 2, 1), Timeouts::default());
-    let clients: Vec<_> = clients().take(count).collect();
+    let (clients, mut counters) = (clients().take(count).collect::<Vec<_>>(), Counters::default());
     for &client in &clients {
         let call = sighting(&flows, client, SYN);
-        assert_eq!(flows.keep(&call, JUDGED, &timeouts, NOW), Kept::Made);
+        assert_eq!(flows.keep(&call, JUDGED, &timeouts, NOW, &mut counters), Kept::Made);
         flows.pass(&answer(&flows, client, SYN | ACK), &timeouts, NOW);
         flows.pass(&sighting(&flows, client, ACK), &timeouts, NOW);
     }
@@ -92,7 +92,9 @@ fn established(c: &mut Criterion) {
 fn first(flows: &Flows, client: Client, timeouts: &Timeouts, now: u64) {
     let call = sighting(flows, client, SYN);
     assert!(black_box(flows.pass(&call, timeouts, now)).is_none());
-    black_box(flows.keep(&call, JUDGED, timeouts, now));
+    let mut counters = Counters::default();
+    black_box(flows.keep(&call, JUDGED, timeouts, now, &mut counters));
+    flows.count(counters);
 }
 
 fn first_packets(c: &mut Criterion) {

@@ -110,11 +110,11 @@ impl Guard {
         Guard { counts: false, ..self.clone() }
     }
 
-    /// Counts a packet that a rule matched.
+    /// Counts packets that a rule matched.
     #[inline]
-    pub fn count(&self, rule: RuleId, now: u64) {
+    pub fn count(&self, rule: RuleId, packets: u64, now: u64) {
         if self.counts {
-            self.acl.rule(rule).stats.hit(now);
+            self.acl.rule(rule).stats.hit(packets, now);
         }
     }
 

@@ -106,7 +106,8 @@ pub(in crate::control) fn state() -> State {
     let ends = ["10.0.1.3", "10.0.2.2"].map(|end| end.parse::<IpAddr>().unwrap());
     let key = Key::new(ends[0], ends[1], 17, 4000, 53);
     let sighting = snapshot.flows.sighting(key, Flags::default());
-    snapshot.flows.keep(&sighting, Judged::default(), &Timeouts::default(), 1);
+    let timeouts = Timeouts::default();
+    snapshot.flows.keep(&sighting, Judged::default(), &timeouts, 1, &mut Default::default());
     let stats = Stats::default();
     stats.counters.received.add(7);
     stats.counters.generated.add(1);

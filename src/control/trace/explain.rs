@@ -11,7 +11,7 @@ use pipeline::snapshot::{Hop, NextHop, PortId, PortInfo, Role, Snapshot, TunnelI
 use pipeline::stages::StageId;
 use pipeline::stages::acl::{Finding, explain, judge};
 use pipeline::stages::route::{PEER_SOURCE, SOURCE};
-use pipeline::tables::acl::{Action, RuleId};
+use pipeline::tables::acl::RuleId;
 use pipeline::tables::neighbours::NeighbourState;
 use std::net::IpAddr;
 
@@ -196,7 +196,7 @@ fn hop(next_hop: NextHop, snapshot: &Snapshot) -> String {
 /// Who lets a packet pass from where it came to where it goes, or not; by tables that have not seen it.
 pub(super) fn acl(frame: &Frame, snapshot: &Snapshot, now: u64) -> Words {
     let Some(finding) = explain(frame, snapshot, now) else { return Words::default() };
-    let Ok(Finding { between, flow, judgement, noted, is_trusted }) = finding else {
+    let Ok(Finding { between, flow, judged, noted, is_trusted }) = finding else {
         return Words::new("whether policies can judge it", None);
     };
     let end = |port: Option<PortId>| match port {
@@ -210,20 +210,16 @@ pub(super) fn acl(frame: &Frame, snapshot: &Snapshot, now: u64) -> Words {
     if let Some(flow) = flow {
         let rules = judge::rules(&flow.judged);
         let what = match rules.iter().find(|(_, denies)| *denies) {
-            _ if judgement.is_some() => "by policies of before".to_owned(),
+            _ if judged.is_some() => "by policies of before".to_owned(),
             Some((Some(by), _)) => format!("which {} has ended", rule(*by)),
             _ => "which passes".to_owned(),
         };
         parts.push(format!("a flow, seen {} s ago, {what}", flow.idle));
     }
     parts.extend(noted.into_iter().map(|noted| format!("{} matches", rule(noted))));
-    let decisions = judgement.map_or([None; 2], |judgement| [judgement.egress, judgement.ingress]);
-    for decision in decisions.into_iter().flatten() {
-        let says = match decision.action {
-            Action::Allow => "allows it",
-            Action::Deny => "denies it",
-        };
-        parts.push(format!("{} {says}", rule(decision.rule)));
+    for (by, denies) in judged.iter().flat_map(judge::rules) {
+        let says = if denies { "denies it" } else { "allows it" };
+        parts.extend(by.map(|by| format!("{} {says}", rule(by))));
     }
     if is_trusted {
         parts.push("the node itself may reach its pods".to_owned());

@@ -6,31 +6,26 @@ use crate::tables::acl::{Action, Decision, ProgramId, RuleId, Tuple};
 use crate::tables::flows::Judged;
 use crate::tables::guard::{Between, Guard};
 
-/// What became of a packet, and by which rules.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Judgement {
-    /// What the port that it comes by says; `None` if nobody asks it.
-    pub egress: Option<Decision>,
-    /// What the port that it goes to says; `None` if nobody asks it, because the other one has refused the packet already,
-    /// or because it is from the node itself.
-    pub ingress: Option<Decision>,
-}
-
 /// A rule's number where none was asked.
 pub const NO_RULE: u32 = DENIES - 1;
 
 /// What is added to the number of a rule that denies.
 const DENIES: u32 = 1 << 31;
 
-/// The rules by whose numbers a flow is remembered, the source's and the destination's, and whether they deny it.
+/// The rules that decided, the source's and the destination's, and whether they deny it. There is none where nobody was asked:
+/// about ingress also because the source's has refused the packet already, or because it is from the node itself.
 pub fn rules(judged: &Judged) -> [(Option<RuleId>, bool); 2] {
-    [judged.egress, judged.ingress].map(|number| {
-        let (rule, denies) = (number & !DENIES, number >= DENIES);
-        ((rule != NO_RULE).then_some(RuleId(rule)), denies)
-    })
+    [judged.egress, judged.ingress].map(|number| (rule(number), number >= DENIES))
 }
 
-/// Why a flow that is remembered so does not pass.
+/// The rule that has such a number.
+#[inline]
+pub(super) fn rule(number: u32) -> Option<RuleId> {
+    let rule = number & !DENIES;
+    (rule != NO_RULE).then_some(RuleId(rule))
+}
+
+/// Why what was judged so does not pass.
 #[inline]
 pub(super) fn denial(judged: &Judged) -> Option<Reason> {
     match (judged.egress >= DENIES, judged.ingress >= DENIES) {
@@ -41,75 +36,68 @@ pub(super) fn denial(judged: &Judged) -> Option<Reason> {
 }
 
 /// Asks both ends. `on_the_way` is told of rules that match and do not decide.
-pub fn judge(
+#[inline]
+pub(super) fn judge(
     guard: &Guard,
-    between: &Between,
+    between: Between,
     tuple: &Tuple,
     mut on_the_way: impl FnMut(RuleId),
-) -> Judgement {
-    let egress = between.from.and_then(|from| guard.programs(from).egress);
-    let egress = egress.map(|program| guard.program(program).judge(tuple, &mut on_the_way));
-    if egress.is_some_and(|decision| decision.action == Action::Deny) {
-        return Judgement { egress, ingress: None };
+) -> Judged {
+    let mut judged = nobody(guard);
+    if let Some(program) = egress(guard, between) {
+        judged.egress = number(guard.program(program).judge(tuple, &mut on_the_way));
     }
-    let ingress = ingress(guard, between, tuple);
-    let ingress = ingress.map(|program| guard.program(program).judge(tuple, on_the_way));
-    Judgement { egress, ingress }
+    if judged.egress < DENIES
+        && let Some(program) = ingress(guard, between, tuple)
+    {
+        judged.ingress = number(guard.program(program).judge(tuple, &mut on_the_way));
+    }
+    judged
 }
 
 /// The same of a packet whose ports are not known; `None` if they matter.
-pub fn whatever_the_ports(guard: &Guard, between: &Between, tuple: &Tuple) -> Option<Judgement> {
-    let ask = |program| guard.program(program).judge_unknown_ports(tuple);
-    let mut judgement = Judgement::default();
-    if let Some(program) = between.from.and_then(|from| guard.programs(from).egress) {
-        judgement.egress = Some(ask(program)?);
+pub(super) fn whatever_the_ports(
+    guard: &Guard,
+    between: Between,
+    tuple: &Tuple,
+) -> Option<Judged> {
+    let ask = |program| guard.program(program).judge_unknown_ports(tuple).map(number);
+    let mut judged = nobody(guard);
+    if let Some(program) = egress(guard, between) {
+        judged.egress = ask(program)?;
     }
-    if judgement.verdict().is_ok()
+    if judged.egress < DENIES
         && let Some(program) = ingress(guard, between, tuple)
     {
-        judgement.ingress = Some(ask(program)?);
+        judged.ingress = ask(program)?;
     }
-    Some(judgement)
+    Some(judged)
 }
 
-/// Whom to ask about what comes to a port.
-fn ingress(guard: &Guard, between: &Between, tuple: &Tuple) -> Option<ProgramId> {
+/// As if nobody was asked.
+#[inline]
+fn nobody(guard: &Guard) -> Judged {
+    Judged { generation: guard.generation(), egress: NO_RULE, ingress: NO_RULE }
+}
+
+#[inline]
+fn number(Decision { action, rule }: Decision) -> u32 {
+    match action {
+        Action::Allow => rule.0,
+        Action::Deny => rule.0 | DENIES,
+    }
+}
+
+/// Whom to ask about what comes by a port.
+#[inline]
+fn egress(guard: &Guard, between: Between) -> Option<ProgramId> {
+    guard.programs(between.from?).egress
+}
+
+/// Whom to ask about what goes to a port.
+#[inline]
+fn ingress(guard: &Guard, between: Between, tuple: &Tuple) -> Option<ProgramId> {
     let program = guard.programs(between.to?).ingress?;
     let is_trusted = between.from.is_some_and(|from| guard.is_trusted(from, tuple.src));
     (!is_trusted).then_some(program)
-}
-
-impl Judgement {
-    /// How the flow is remembered, by these policies.
-    pub fn judged(&self, guard: &Guard) -> Judged {
-        let number = |decision: Option<Decision>| match decision {
-            None => NO_RULE,
-            Some(Decision { action: Action::Allow, rule }) => rule.0,
-            Some(Decision { action: Action::Deny, rule }) => rule.0 | DENIES,
-        };
-        let (egress, ingress) = (number(self.egress), number(self.ingress));
-        Judged { generation: guard.generation(), egress, ingress }
-    }
-
-    /// Whether the packet may pass.
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn verdict(&self) -> Result<(), Reason> {
-        let denies = |decision: Option<Decision>| {
-            decision.is_some_and(|decision| decision.action == Action::Deny)
-        };
-        match () {
-            () if denies(self.egress) => Err(EGRESS),
-            () if denies(self.ingress) => Err(INGRESS),
-            () => Ok(()),
-        }
-    }
-
-    /// Counts the rules that decided.
-    pub fn count(&self, guard: &Guard, now: u64) {
-        for decision in [self.egress, self.ingress].into_iter().flatten() {
-            guard.count(decision.rule, now);
-        }
-    }
 }

@@ -30,11 +30,10 @@ use crate::cx::Cx;
 use crate::drops::{Counters, Reason};
 use crate::frame::{BATCH_SIZE, Batch, Frame, Live, Meta, NO_PEER};
 use crate::snapshot::{Hop, Snapshot};
-use crate::tables::acl::Verb;
-use crate::tables::flows::{Flags, Flows, Hit, Judged, Party, Sighting};
+use crate::tables::acl::{Tuple, Verb};
+use crate::tables::flows::{self, Flags, Flows, Hit, Judged, Party, Sighting};
 use crate::tables::guard::{Between, Guard};
-use judge::Judgement;
-use packet::{Keyed, Kind, Packet, Usual};
+use packet::{Case, Keyed, Kind, Packet, Usual};
 
 crate::drops! { Acl:
     EGRESS = "egress", "policies do not let it out of the port at which its flow begins";
@@ -70,8 +69,8 @@ struct Asked {
     /// Which: one bit each.
     frames: u64,
     between: Between,
-    /// They are of the [`Usual`] kind. Of others each is asked for itself.
-    is_usual: bool,
+    /// What they say, if they are of that kind. Of others each is asked for itself.
+    usual: Option<Usual>,
 }
 
 impl Stage for Acl {
@@ -83,7 +82,7 @@ impl Stage for Acl {
         self.gather(batch, snapshot);
         snapshot.flows.touch(&mut self.sightings, cx.now);
         let (guard, flows) = (&snapshot.guard, &snapshot.flows);
-        let court = Court { guard, flows, counters: cx.counters, now: cx.now };
+        let mut court = Court::new(guard, flows, cx.counters, cx.now);
         for (asked, sighting) in self.asked.iter().zip(&self.sightings) {
             for i in Live::new(asked.frames) {
                 match court.judge(asked, sighting, &batch[i]) {
@@ -93,6 +92,7 @@ impl Stage for Acl {
                 }
             }
         }
+        court.close();
         self.asked.clear();
         self.sightings.clear();
     }
@@ -109,20 +109,20 @@ impl Acl {
     /// Notes the frames of a batch that are to be judged.
     #[inline]
     fn gather(&mut self, batch: &mut Batch, snapshot: &Snapshot) {
-        let (mut way, mut between, mut latest) = (None, None, None);
+        let (mut way, mut between, mut follows) = (None, None, false);
         for i in batch.live() {
             let frame = &batch[i];
             let meta = &frame.meta;
             let this = Some((meta.in_port, meta.peer, meta.next_hop));
             if way != this {
-                (way, between, latest) = (this, self::between(meta, snapshot), None);
+                (way, between, follows) = (this, self::between(meta, snapshot), false);
             }
             let Some(between) = between else { continue };
             let usual = Usual::of(frame);
-            if let (Some(usual), Some(latest), Some(asked)) = (&usual, &latest, self.asked.last_mut())
-                && usual.is(latest)
+            if let (Some(usual), true, Some(latest)) = (&usual, follows, self.asked.last_mut())
+                && latest.usual.as_ref().is_some_and(|latest| usual.is(latest))
             {
-                asked.frames |= 1 << i;
+                latest.frames |= 1 << i;
                 continue;
             }
             let (keyed, flags) = match &usual {
@@ -135,9 +135,9 @@ impl Acl {
                     }
                 },
             };
-            self.asked.push(Asked { frames: 1 << i, between, is_usual: usual.is_some() });
+            self.asked.push(Asked { frames: 1 << i, between, usual });
             self.sightings.push(snapshot.flows.sighting(keyed, flags));
-            latest = usual;
+            follows = true;
         }
     }
 }
@@ -169,6 +169,10 @@ struct Court<'a> {
     flows: &'a Flows,
     counters: &'a Counters,
     now: u64,
+    /// What became of flows.
+    of_flows: flows::Counters,
+    /// How often the latest rule of each direction spoke.
+    hits: [(u32, u64); 2],
 }
 
 /// For which frames it is said that they may pass.
@@ -179,83 +183,99 @@ enum Pass {
     Alike,
 }
 
-impl Court<'_> {
-    #[inline]
-    fn judge(&self, asked: &Asked, sighting: &Sighting, frame: &Frame) -> Result<Pass, Reason> {
-        if asked.is_usual {
-            return self.flow(asked, sighting, frame).map(|(_, pass)| pass);
+impl<'a> Court<'a> {
+    fn new(guard: &'a Guard, flows: &'a Flows, counters: &'a Counters, now: u64) -> Court<'a> {
+        let (of_flows, hits) = (flows::Counters::default(), [(judge::NO_RULE, 0); 2]);
+        Court { guard, flows, counters, now, of_flows, hits }
+    }
+
+    /// Counts, once for the batch, what all workers count together.
+    fn close(self) {
+        self.flows.count(self.of_flows);
+        for (number, hits) in self.hits {
+            self.count(number, hits);
         }
-        self.unusual(asked, sighting, frame).map(|()| Pass::This)
+    }
+
+    #[inline]
+    fn judge(&mut self, asked: &Asked, sighting: &Sighting, frame: &Frame) -> Result<Pass, Reason> {
+        match &asked.usual {
+            Some(usual) => self.flow(asked, sighting, frame, || usual.case()).map(|(_, pass)| pass),
+            None => self.unusual(asked, sighting, frame).map(|()| Pass::This),
+        }
     }
 
     /// A fragment, or ICMP, or of a protocol without ports.
     #[inline(never)]
-    fn unusual(&self, asked: &Asked, sighting: &Sighting, frame: &Frame) -> Result<(), Reason> {
-        let packet = Packet::of(frame)?;
-        match packet.kind {
+    fn unusual(&mut self, asked: &Asked, sighting: &Sighting, frame: &Frame) -> Result<(), Reason> {
+        let Packet { case, kind } = Packet::of(frame)?;
+        match kind {
             Kind::Flow { datagram, .. } => {
-                let (judged, _) = self.flow(asked, sighting, frame)?;
+                let (judged, _) = self.flow(asked, sighting, frame, || case)?;
                 if let Some(datagram) = datagram {
                     self.remember(datagram, judged);
                 }
                 Ok(())
             }
-            Kind::Later(_) => self.later(asked, &packet, sighting),
+            Kind::Later(_) => self.later(asked, &case, sighting),
             Kind::Error(Some(_)) if self.is_current(sighting) => Ok(()),
-            Kind::Error(_) | Kind::Lone => self.ask(asked, &packet, Party::Initiator, frame).verdict(),
+            Kind::Error(_) | Kind::Lone => {
+                verdict(&self.ask(asked, &case, Party::Initiator, frame))
+            }
         }
     }
 
     /// A packet of a flow, or the first of one.
     #[inline]
-    fn flow(&self, asked: &Asked, sighting: &Sighting, frame: &Frame) -> Result<(Judged, Pass), Reason> {
+    fn flow(
+        &mut self,
+        asked: &Asked,
+        sighting: &Sighting,
+        frame: &Frame,
+        case: impl Fn() -> Case,
+    ) -> Result<(Judged, Pass), Reason> {
         let (judged, pass) = match self.flows.pass(sighting, &self.guard.settings().timeouts, self.now) {
             Some(hit) if is_current(self.guard, hit.judged) => {
                 let pass = if hit.is_settled(sighting.flags) { Pass::Alike } else { Pass::This };
                 (hit.judged, pass)
             }
-            Some(hit) => (self.old(asked, &hit, frame)?, Pass::This),
-            None => (self.first(asked, sighting, frame)?, Pass::This),
+            Some(hit) => (self.old(asked, &hit, &case(), frame), Pass::This),
+            None => (self.first(asked, sighting, &case(), frame), Pass::This),
         };
-        match judge::denial(&judged) {
-            None => Ok((judged, pass)),
-            Some(reason) => Err(reason),
-        }
+        verdict(&judged).map(|()| (judged, pass))
     }
 
     /// The first packet of a flow.
     #[inline(never)]
-    fn first(&self, asked: &Asked, sighting: &Sighting, frame: &Frame) -> Result<Judged, Reason> {
-        let packet = Packet::of(frame)?;
-        let by = packet.sender();
-        let judgement = self.ask(asked, &packet, by, frame);
-        judgement.verdict()?;
-        let judged = judgement.judged(self.guard);
-        let began = match by {
-            Party::Initiator => *sighting,
-            Party::Responder => sighting.reversed(),
-        };
-        self.flows.keep(&began, judged, &self.guard.settings().timeouts, self.now);
-        Ok(judged)
+    fn first(&mut self, asked: &Asked, sighting: &Sighting, case: &Case, frame: &Frame) -> Judged {
+        let by = case.sender();
+        let judged = self.ask(asked, case, by, frame);
+        if judge::denial(&judged).is_none() {
+            match by {
+                Party::Initiator => self.keep(sighting, judged),
+                Party::Responder => self.keep(&sighting.reversed(), judged),
+            }
+        }
+        judged
     }
 
     /// What policies say now of a flow that they were asked about before they changed.
     #[inline(never)]
-    fn old(&self, asked: &Asked, hit: &Hit, frame: &Frame) -> Result<Judged, Reason> {
-        let judged = self.ask(asked, &Packet::of(frame)?, hit.by, frame).judged(self.guard);
+    fn old(&mut self, asked: &Asked, hit: &Hit, case: &Case, frame: &Frame) -> Judged {
+        let judged = self.ask(asked, case, hit.by, frame);
         self.flows.rejudge(hit, judged);
-        Ok(judged)
+        judged
     }
 
     /// A fragment without ports.
-    fn later(&self, asked: &Asked, packet: &Packet, sighting: &Sighting) -> Result<(), Reason> {
+    fn later(&mut self, asked: &Asked, case: &Case, sighting: &Sighting) -> Result<(), Reason> {
         if self.is_current(sighting) {
             return Ok(());
         }
-        let judgement = judge::whatever_the_ports(self.guard, &asked.between, &packet.tuple);
-        let judgement = judgement.ok_or(FRAGMENT)?;
-        judgement.count(self.guard, self.now);
-        judgement.verdict()
+        let judged = judge::whatever_the_ports(self.guard, asked.between, &case.tuple);
+        let judged = judged.ok_or(FRAGMENT)?;
+        self.spoke(&judged);
+        verdict(&judged)
     }
 
     /// Whether there is a flow that may pass.
@@ -265,22 +285,63 @@ impl Court<'_> {
     }
 
     /// Lets the other fragments of a datagram pass.
-    fn remember(&self, datagram: Keyed, judged: Judged) {
+    fn remember(&mut self, datagram: Keyed, judged: Judged) {
         let sighting = self.flows.sighting(datagram, Flags::default());
-        self.flows.keep(&sighting, judged, &self.guard.settings().timeouts, self.now);
+        self.keep(&sighting, judged);
+    }
+
+    #[inline]
+    fn keep(&mut self, sighting: &Sighting, judged: Judged) {
+        let timeouts = &self.guard.settings().timeouts;
+        self.flows.keep(sighting, judged, timeouts, self.now, &mut self.of_flows);
     }
 
     /// Asks policies about the flow of a packet that this end of it sends, counts which rules spoke, and keeps the packet
     /// for the log where one wants that.
-    fn ask(&self, asked: &Asked, packet: &Packet, by: Party, frame: &Frame) -> Judgement {
-        let (between, tuple) = packet.question(asked.between, by);
-        let judgement = judge::judge(self.guard, &between, &tuple, |rule| {
-            self.guard.count(rule, self.now);
-            if self.guard.acl().rule(rule).verb == Verb::Log {
-                self.counters.note(frame, rule.0);
+    #[inline]
+    fn ask(&mut self, asked: &Asked, case: &Case, by: Party, frame: &Frame) -> Judged {
+        match by {
+            Party::Initiator => self.ask_about(asked.between, &case.tuple, frame),
+            Party::Responder => {
+                self.ask_about(asked.between.reversed(), &case.reversed(), frame)
+            }
+        }
+    }
+
+    fn ask_about(&mut self, between: Between, tuple: &Tuple, frame: &Frame) -> Judged {
+        let Court { guard, counters, now, .. } = *self;
+        let judged = judge::judge(guard, between, tuple, |rule| {
+            guard.count(rule, 1, now);
+            if guard.acl().rule(rule).verb == Verb::Log {
+                counters.note(frame, rule.0);
             }
         });
-        judgement.count(self.guard, self.now);
-        judgement
+        self.spoke(&judged);
+        judged
     }
+
+    /// Counts the rules that decided: a run of the same ones at once.
+    #[inline]
+    fn spoke(&mut self, judged: &Judged) {
+        for (of, number) in [judged.egress, judged.ingress].into_iter().enumerate() {
+            let (latest, hits) = self.hits[of];
+            if number != latest {
+                self.count(latest, hits);
+                self.hits[of] = (number, 0);
+            }
+            self.hits[of].1 += 1;
+        }
+    }
+
+    #[inline]
+    fn count(&self, number: u32, hits: u64) {
+        if let Some(rule) = judge::rule(number) {
+            self.guard.count(rule, hits, self.now);
+        }
+    }
+}
+
+#[inline]
+fn verdict(judged: &Judged) -> Result<(), Reason> {
+    judge::denial(judged).map_or(Ok(()), Err)
 }

@@ -6,7 +6,6 @@ use crate::frame::{Frame, Meta, Packet as Parsed};
 use crate::stages::parse::{addresses, has_ports};
 use crate::tables::acl::Tuple;
 use crate::tables::flows::{Flags, Key, Party, Side};
-use crate::tables::guard::Between;
 use encap::wire::{icmpv4, icmpv6, ipv4, ipv6, protocol, tcp};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -16,12 +15,21 @@ const REDIRECT: u8 = 5;
 /// A packet between two ends.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Packet {
+    /// What policies know of it.
+    pub(super) case: Case,
+    /// What it is to flows.
+    pub(super) kind: Kind,
+}
+
+/// What policies know of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Case {
     /// What rules ask.
     pub(super) tuple: Tuple,
     /// The source port, where there is one.
     pub(super) source_port: u16,
-    /// What it is to flows.
-    pub(super) kind: Kind,
+    /// TCP's flags, of a packet of a flow.
+    pub(super) flags: Flags,
 }
 
 /// A key, and the side of it that the packet came from.
@@ -34,8 +42,6 @@ pub(super) enum Kind {
     Flow {
         /// The flow.
         of: Keyed,
-        /// Its flags, of TCP.
-        flags: Flags,
         /// The datagram of which it is the first fragment.
         datagram: Option<Keyed>,
     },
@@ -113,10 +119,10 @@ impl Usual {
         (keyed, flags)
     }
 
-    /// All that there is to know of it.
+    /// What policies know of it.
     #[inline]
-    pub(super) fn packet(&self) -> Packet {
-        let Usual { words: [a, b, c, d], ports, protocol, .. } = *self;
+    pub(super) fn case(&self) -> Case {
+        let Usual { words: [a, b, c, d], ports, protocol, flags, .. } = *self;
         let (src, dst) = match self.is_v4 {
             true => {
                 let [src, dst] = [(a >> 32) as u32, a as u32].map(Ipv4Addr::from_bits);
@@ -128,9 +134,12 @@ impl Usual {
             }
         };
         let tuple = Tuple { src, dst, protocol, service: ports as u16 };
-        let (of, flags) = self.flow();
-        let kind = Kind::Flow { of, flags, datagram: None };
-        Packet { tuple, source_port: (ports >> 16) as u16, kind }
+        Case { tuple, source_port: (ports >> 16) as u16, flags }
+    }
+
+    /// All that there is to know of it.
+    pub(super) fn packet(&self) -> Packet {
+        Packet { case: self.case(), kind: Kind::Flow { of: self.flow().0, datagram: None } }
     }
 }
 
@@ -139,7 +148,6 @@ impl Packet {
     ///
     /// # Errors
     /// Why nobody should get it.
-    #[inline]
     pub(super) fn of(frame: &Frame) -> Result<Packet, Reason> {
         Usual::of(frame).map_or_else(|| Packet::unusual(frame), |usual| Ok(usual.packet()))
     }
@@ -162,7 +170,7 @@ impl Packet {
         }
         let tuple = Tuple { src, dst, protocol, service: 0 };
         match datagram.filter(|_| is_later) {
-            Some(key) => Ok(Packet { tuple, source_port: 0, kind: Kind::Later(key) }),
+            Some(key) => Ok(Packet { case: Case::of(tuple), kind: Kind::Later(key) }),
             None => Packet::whole(tuple, frame.l4(), datagram),
         }
     }
@@ -186,7 +194,8 @@ impl Packet {
         }
         let of = Key::new(src, dst, protocol, ports.0, ports.1);
         let tuple = Tuple { service: ports.1, ..tuple };
-        Ok(Packet { tuple, source_port: ports.0, kind: Kind::Flow { of, flags, datagram } })
+        let case = Case { tuple, source_port: ports.0, flags };
+        Ok(Packet { case, kind: Kind::Flow { of, datagram } })
     }
 
     fn icmp(tuple: Tuple, l4: &[u8], datagram: Option<Keyed>) -> Result<Packet, Reason> {
@@ -201,50 +210,49 @@ impl Packet {
             _ => icmpv6::View::new(l4).is_ok_and(|icmp| icmp.is_error()),
         };
         let kind = match query {
-            Some(of) => Kind::Flow { of, flags: Flags::default(), datagram },
+            Some(of) => Kind::Flow { of, datagram },
             None if is_error => {
                 let quoted = quoted(&l4[8..]).filter(|(_, sender)| *sender == dst);
                 Kind::Error(quoted.map(|(flow, _)| flow))
             }
             None => Kind::Lone,
         };
-        Ok(Packet { tuple, source_port: 0, kind })
+        Ok(Packet { case: Case::of(tuple), kind })
     }
 
     /// What the table of flows is asked about, and with which flags. (For what belongs to no flow it does not matter.)
     pub(super) fn flow(&self) -> (Keyed, Flags) {
-        match self.kind {
-            Kind::Flow { of, flags, .. } => (of, flags),
-            Kind::Later(of) | Kind::Error(Some(of)) => (of, Flags::default()),
+        let of = match self.kind {
+            Kind::Flow { of, .. } | Kind::Later(of) | Kind::Error(Some(of)) => of,
             Kind::Error(None) | Kind::Lone => {
-                let Tuple { src, dst, protocol, .. } = self.tuple;
-                (Key::new(src, dst, protocol, 0, 0), Flags::default())
+                let Tuple { src, dst, protocol, .. } = self.case.tuple;
+                Key::new(src, dst, protocol, 0, 0)
             }
-        }
+        };
+        (of, self.case.flags)
+    }
+}
+
+impl Case {
+    /// Of a packet without ports.
+    fn of(tuple: Tuple) -> Case {
+        Case { tuple, source_port: 0, flags: Flags::default() }
     }
 
     /// Who sends it, where it is the first that is seen of its flow: of TCP it may be the end that was called, which answers
     /// a call, or has the lower port and opens nothing.
+    #[inline]
     pub(super) fn sender(&self) -> Party {
-        let Kind::Flow { flags, .. } = self.kind else { return Party::Initiator };
-        let is_lower = self.source_port < self.tuple.service;
-        let is_tcp = self.tuple.protocol == protocol::TCP;
+        let Case { tuple, source_port, flags } = self;
+        let (is_lower, is_tcp) = (*source_port < tuple.service, tuple.protocol == protocol::TCP);
         match is_tcp && !flags.is_call() && (is_lower || flags.is_answer()) {
             true => Party::Responder,
             false => Party::Initiator,
         }
     }
 
-    /// What rules are asked about its flow, and for which ends: about the first packet, of who began.
-    pub(super) fn question(&self, between: Between, by: Party) -> (Between, Tuple) {
-        match by {
-            Party::Initiator => (between, self.tuple),
-            Party::Responder => (between.reversed(), self.reversed()),
-        }
-    }
-
-    /// What rules were asked about the flow's first packet, if the other end sent that.
-    fn reversed(&self) -> Tuple {
+    /// What rules are asked about its flow, where the other end began that.
+    pub(super) fn reversed(&self) -> Tuple {
         let Tuple { src, dst, protocol, service } = self.tuple;
         let [kind, _] = service.to_be_bytes();
         let service = match protocol {

@@ -7,20 +7,38 @@ use crate::stages::parse::{Parse, has_ports};
 use crate::tables::acl::{Rule, Service, What};
 use crate::tables::flows::{Key, State};
 use crate::testing::*;
-use encap::wire::protocol;
+use encap::wire::{ethernet, protocol};
 use encap::wire::tcp::flag::{ACK, FIN, PSH, RST, SYN};
 use etherparse::PacketBuilder;
 use proptest::prelude::*;
+use std::net::Ipv4Addr;
 
 /// A segment from this port to the other, with a header as it should be.
 fn segment(from: u16, to: u16, flags: u8) -> Vec<u8> {
+    between(A2, B1, from, to, flags)
+}
+
+fn between(src: Ipv4Addr, dst: Ipv4Addr, from: u16, to: u16, flags: u8) -> Vec<u8> {
     let mut bytes = Vec::new();
-    PacketBuilder::ipv4(A2.octets(), B1.octets(), 64)
+    PacketBuilder::ipv4(src.octets(), dst.octets(), 64)
         .tcp(from, to, 1, 1000)
         .write(&mut bytes, b"hello")
         .unwrap();
     bytes[33] = flags;
     bytes
+}
+
+/// The same in a frame of the pod that has a link.
+fn framed(packet: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; ethernet::LEN];
+    let header = ethernet::Header { dst: MACS[VETH.index()], src: A1_MAC, ethertype: ethernet::ethertype::IPV4 };
+    header.emit(&mut bytes);
+    bytes.extend_from_slice(packet);
+    bytes
+}
+
+fn any_flags() -> impl Strategy<Value = u8> {
+    prop::sample::select(vec![SYN, SYN | ACK, ACK, PSH | ACK, FIN | ACK, RST, RST | ACK])
 }
 
 /// IP packets of all kinds, most of them with something behind the header.
@@ -66,17 +84,54 @@ proptest! {
         let mut cx = Cx { snapshot, pool, counters, reinject, queues, now: *now };
         Parse.process(&mut batch, &mut cx);
         for i in batch.live() {
-            let known = |packet: Packet| (packet.tuple, packet.source_port, packet.flow());
+            let known = |packet: Packet| (packet.case, packet.flow());
             let short = Usual::of(&batch[i]);
             prop_assert!(short.is_none_or(|usual| usual.flow() == usual.packet().flow()));
             let short = short.map(|usual| known(usual.packet()));
             let long = Packet::unusual(&batch[i]).ok().filter(|packet| {
                 let is_whole = matches!(packet.kind, Kind::Flow { .. }) && !batch[i].meta.packet.is_fragment();
-                is_whole && has_ports(packet.tuple.protocol)
+                is_whole && has_ports(packet.case.tuple.protocol)
             });
             prop_assert_eq!(short, long.map(known));
         }
         batch.drain().for_each(|frame| frame.free(&mut world.pool));
+    }
+}
+
+/// What became of packets between the two pods, and what is remembered of them.
+fn course(packets: &[(bool, u16, u16, u8)], at_once: bool) -> impl PartialEq + std::fmt::Debug {
+    let mut world = World::default();
+    let mut rules = allow();
+    rules[0].services = vec![Service { protocol: protocol::TCP, what: What::Ports(80..=81) }];
+    world.guard(rules);
+    let all: Vec<_> = packets.iter().map(|&(calls, from, to, flags)| match calls {
+        true => (TUN, between(A2, A1, from, to, flags)),
+        false => (VETH, framed(&between(A1, A2, to, from, flags))),
+    }).collect();
+    let mut sent: Vec<_> = match at_once {
+        true => {
+            let frames: Vec<_> = all.iter().map(|(port, bytes)| world.frame(*port, bytes)).collect();
+            let sent = world.run(frames);
+            world.bytes(sent)
+        }
+        false => all.iter().flat_map(|(port, bytes)| world.pass(*port, bytes)).collect(),
+    };
+    sent.sort_unstable_by(|a, b| format!("{a:?}").cmp(&format!("{b:?}")));
+    let Snapshot { flows, guard, .. } = &world.snapshot;
+    let hits: Vec<_> = guard.acl().rules().iter().map(|rule| rule.stats.hits()).collect();
+    let mut known: Vec<_> = flows.iter(&Default::default(), world.now).map(|flow| format!("{flow:?}")).collect();
+    known.sort_unstable();
+    world.check_laws();
+    (format!("{sent:?}"), known, flows.counters(), hits)
+}
+
+proptest! {
+    /// Connections, in a batch whose packets are mixed, go as if each packet came alone.
+    #[test]
+    fn a_batch_goes_as_its_packets_would_alone(
+        packets in prop::collection::vec((any::<bool>(), 4000..4003_u16, 80..83_u16, any_flags()), 1..64)
+    ) {
+        prop_assert_eq!(course(&packets, true), course(&packets, false));
     }
 }
 

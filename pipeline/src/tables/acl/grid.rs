@@ -23,6 +23,7 @@ use super::steps::Steps;
 use super::table::{Entry, Line};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What rules say of one end's address and a service.
@@ -70,8 +71,8 @@ impl Grid {
 
     /// The first entry that matches, and the last service up to which it is the same.
     #[inline]
-    pub(super) fn first(&self, far: Bits, service: u32) -> (Entry, u32) {
-        let address = match far {
+    pub(super) fn first(&self, far: &IpAddr, service: u32) -> (Entry, u32) {
+        let address = match Bits::from(*far) {
             Bits::V4(bits) => self.v4.at(bits).0,
             Bits::V6(bits) => self.v6.at(bits).0,
         };

@@ -123,10 +123,10 @@ pub struct RuleStats {
 }
 
 impl RuleStats {
-    /// Counts a packet.
+    /// Counts packets.
     #[inline]
-    pub fn hit(&self, now: u64) {
-        self.hits.fetch_add(1, Ordering::Relaxed);
+    pub fn hit(&self, packets: u64, now: u64) {
+        self.hits.fetch_add(packets, Ordering::Relaxed);
         self.last.store(now, Ordering::Relaxed);
     }
 

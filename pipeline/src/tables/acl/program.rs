@@ -1,6 +1,5 @@
 //! What a packet that belongs to no flow yet is asked, in one direction of a port.
 
-use super::addresses::Bits;
 use super::model::{Action, Direction, Tuple, Verb};
 use super::table::{Probe, Table};
 use super::{Decision, RuleId};
@@ -30,7 +29,6 @@ impl Program {
 
     /// Judges a packet. `on_the_way` is told of every rule that matches and does not decide: those
     /// that log, and those that pass.
-    #[inline]
     pub fn judge(&self, packet: &Tuple, on_the_way: impl FnMut(RuleId)) -> Decision {
         self.decide(self.probe(packet, packet.service), on_the_way).0
     }
@@ -56,8 +54,8 @@ impl Program {
     }
 
     #[inline]
-    fn probe(&self, packet: &Tuple, service: u16) -> Probe {
-        let (src, dst) = (Bits::from(packet.src), Bits::from(packet.dst));
+    fn probe<'a>(&self, packet: &'a Tuple, service: u16) -> Probe<'a> {
+        let Tuple { src, dst, .. } = packet;
         let (near, far) = match self.direction {
             Direction::Ingress => (dst, src),
             Direction::Egress => (src, dst),
@@ -67,12 +65,12 @@ impl Program {
 
     /// The decision, and the last service up to which it is the same.
     #[inline]
-    fn decide(&self, probe: Probe, mut on_the_way: impl FnMut(RuleId)) -> (Decision, u32) {
+    fn decide(&self, probe: Probe<'_>, mut on_the_way: impl FnMut(RuleId)) -> (Decision, u32) {
         let mut until = u32::MAX;
         for table in &self.tables {
-            let (entry, last) = table.first(probe);
+            let (entry, last) = table.first(&probe);
             until = until.min(last);
-            table.logs(probe, entry).for_each(&mut on_the_way);
+            table.logs(&probe, entry).for_each(&mut on_the_way);
             match action(entry.verb()) {
                 Some(action) => return (Decision { action, rule: entry.rule() }, until),
                 None => on_the_way(entry.rule()),

@@ -15,6 +15,7 @@ use super::model::Verb;
 use super::sets::Sets;
 use super::steps::Steps;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// A rule and what it says, in one number: what comes first is less.
@@ -84,9 +85,9 @@ struct Log {
 
 /// A packet as tables see it.
 #[derive(Clone, Copy)]
-pub(super) struct Probe {
-    pub(super) near: Bits,
-    pub(super) far: Bits,
+pub(super) struct Probe<'a> {
+    pub(super) near: &'a IpAddr,
+    pub(super) far: &'a IpAddr,
     /// The [key](super::program::key) of its service.
     pub(super) service: u32,
 }
@@ -114,18 +115,24 @@ impl Table {
 
     /// What decides, and the last service up to which it is the same.
     #[inline]
-    pub(super) fn first(&self, probe: Probe) -> (Entry, u32) {
+    pub(super) fn first(&self, probe: &Probe<'_>) -> (Entry, u32) {
         let (mut first, mut until) = self.anywhere.first(probe.far, probe.service);
-        for grid in self.near.iter().flat_map(|near| near.grids(probe.near)) {
-            let (entry, last) = grid.first(probe.far, probe.service);
-            (first, until) = (first.min(entry), until.min(last));
+        if let Some(near) = &self.near {
+            for grid in near.grids(Bits::from(*probe.near)) {
+                let (entry, last) = grid.first(probe.far, probe.service);
+                (first, until) = (first.min(entry), until.min(last));
+            }
         }
         (first.min(self.end), until)
     }
 
     /// The rules in front of one that note the packet.
     #[inline]
-    pub(super) fn logs(&self, probe: Probe, before: Entry) -> impl Iterator<Item = RuleId> {
+    pub(super) fn logs<'a>(
+        &'a self,
+        probe: &'a Probe<'a>,
+        before: Entry,
+    ) -> impl Iterator<Item = RuleId> + 'a {
         let passed = self.logs.iter().take_while(move |log| log.entry < before);
         passed.filter(move |log| log.matches(probe)).map(|log| log.entry.rule())
     }
@@ -175,9 +182,9 @@ impl Near {
 }
 
 impl Log {
-    fn matches(&self, probe: Probe) -> bool {
+    fn matches(&self, probe: &Probe<'_>) -> bool {
         self.services.contains(probe.service.into())
-            && self.near.contains(probe.near)
-            && self.far.contains(probe.far)
+            && self.near.contains(Bits::from(*probe.near))
+            && self.far.contains(Bits::from(*probe.far))
     }
 }

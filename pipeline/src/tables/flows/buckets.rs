@@ -12,8 +12,8 @@
 //! Beside the tags are [ranks](Rank), a byte for each slot again: which flow gives way first where there is no
 //! room is read from two words, and not from sixteen slots.
 //!
-//! Invariant: a tag is written only by who holds its slot. A rank is a hint, and may be that of the flow which
-//! the slot had before.
+//! Invariant: a tag is written only by who holds its slot. A rank is a hint: it may be that of the flow which
+//! the slot had before, since of two who write ranks of a bucket at once one may undo what the other did.
 
 use super::Judged;
 use super::key::Key;
@@ -89,7 +89,7 @@ impl Buckets {
     /// How many slots have a tag that fits.
     #[inline]
     pub(super) fn fitting(&self, hash: u64) -> u32 {
-        self.homes(hash).map(|home| matches(self.tags(home), tag(hash)).count_ones()).iter().sum()
+        self.homes(hash).map(|home| count(matches(self.tags(home), tag(hash)))).iter().sum()
     }
 
     /// Shows every slot that has the flow with this key and hash, its word, and the flow's verdict, until
@@ -138,7 +138,7 @@ impl Buckets {
     #[inline]
     fn homes_by_room(&self, hash: u64) -> [(usize, u64); 2] {
         let [a, b] = self.homes(hash).map(|home| (home, matches(self.tags(home), 0)));
-        if a.1.count_ones() >= b.1.count_ones() { [a, b] } else { [b, a] }
+        if count(a.1) >= count(b.1) { [a, b] } else { [b, a] }
     }
 
     /// All slots that a flow with this hash may have, in an order of its own.
@@ -197,13 +197,9 @@ impl Buckets {
     pub(super) fn set_rank(&self, at: u32, Rank(rank): Rank) {
         let (bucket, shift) = (at as usize / WAYS, at as usize % WAYS * 8);
         let ranks = &self.heads[bucket].ranks;
-        let mut old = ranks.load(Relaxed);
-        while (old >> shift) as u8 != rank {
-            let new = old & !(0xff << shift) | u64::from(rank) << shift;
-            match ranks.compare_exchange_weak(old, new, Relaxed, Relaxed) {
-                Ok(_) => return,
-                Err(now) => old = now,
-            }
+        let old = ranks.load(Relaxed);
+        if (old >> shift) as u8 != rank {
+            ranks.store(old & !(0xff << shift) | u64::from(rank) << shift, Relaxed);
         }
     }
 
@@ -255,6 +251,12 @@ const HIGH: u64 = 0x8080_8080_8080_8080;
 fn matches(word: u64, byte: u8) -> u64 {
     let x = word ^ (u64::from(byte) * 0x0101_0101_0101_0101);
     !(((x & !HIGH) + !HIGH) | x | !HIGH)
+}
+
+/// How many these are. (There are processors that count bits in one step, but not all do.)
+#[inline]
+fn count(matches: u64) -> u32 {
+    ((matches >> 7).wrapping_mul(0x0101_0101_0101_0101) >> 56) as u32
 }
 
 /// The bytes whose highest bits are set.

@@ -85,7 +85,11 @@ fn loom_twins_do_not_stay() {
         let flows = Arc::new(Flows::new(0, 1));
         let keep = |flows: &Flows| {
             let sighting = flows.sighting((entry(1).key, Side::First), Flags::default());
-            flows.keep(&sighting, Judged::default(), &Timeouts::default(), 0)
+            let mut counters = Counters::default();
+            let judged = Judged::default();
+            let kept = flows.keep(&sighting, judged, &Timeouts::default(), 0, &mut counters);
+            flows.count(counters);
+            kept
         };
         let other = {
             let flows = flows.clone();

@@ -228,29 +228,41 @@ impl Flows {
 
     /// Keeps a flow that begins with this packet, which may pass because of that verdict. Where there is
     /// no room one of the least worth goes; where there is a connection of the same key that has
-    /// ended, this one is instead of it.
-    pub fn keep(&self, sighting: &Sighting, judged: Judged, timeouts: &Timeouts, now: u64) -> Kept {
+    /// ended, this one is instead of it. What becomes of flows so is added to these counters, for [`count`](Self::count).
+    pub fn keep(
+        &self,
+        sighting: &Sighting,
+        judged: Judged,
+        timeouts: &Timeouts,
+        now: u64,
+        counters: &mut Counters,
+    ) -> Kept {
         let Sighting { key, side, flags, .. } = *sighting;
         let Some(state) = State::first(&key, side, flags) else { return Kept::Needless };
         let now = tick(now);
         let entry = Entry { key, began: side, state, seen: now, made: now, judged };
         for _ in 0..TRIES {
-            let (at, word, end) = match self.find(sighting) {
-                None => match self.room(sighting, timeouts, now) {
-                    Some(room) => room,
-                    None => continue,
-                },
-                Some((at, word, _)) => match self.end_before(word, sighting, timeouts, now) {
-                    Some(end) => (at, word, end),
-                    None => return Kept::Known,
+            let (at, word, end) = match self.offered(sighting, timeouts, now) {
+                Some(room) => room,
+                None => match self.find(sighting) {
+                    None => match self.room(sighting.hash, timeouts, now) {
+                        Some(room) => room,
+                        None => continue,
+                    },
+                    Some((at, word, _)) => match self.end_before(word, sighting, timeouts, now) {
+                        Some(end) => (at, word, end),
+                        None => return Kept::Known,
+                    },
                 },
             };
-            if self.put(at, word, end, &entry, sighting.hash) {
-                self.settle_twins(sighting);
+            if self.buckets.put(at, word, &entry, sighting.hash) {
+                counters.made += 1;
+                counters.ended(end);
+                self.settle_twins(sighting, counters);
                 return Kept::Made;
             }
         }
-        self.counts.not_kept.fetch_add(1, Relaxed);
+        counters.not_kept += 1;
         Kept::Full
     }
 
@@ -264,16 +276,17 @@ impl Flows {
     /// goes on by a part of [`buckets`](Self::buckets) with each of its ticks has a bounded bit of
     /// work, and the table is clean once in a round.
     pub fn expire(&self, buckets: Range<usize>, timeouts: &Timeouts, now: u64) -> usize {
-        let (now, mut live) = (tick(now), 0);
+        let (now, mut live, mut counters) = (tick(now), 0, Counters::default());
         for at in self.buckets.taken(buckets) {
             let word = self.buckets.slot(at).word();
             let is_over = self.worth(at, word, timeouts, now) == Some(Worth::Over);
-            let is_freed = is_over && self.take(at, word, End::Over);
+            let is_freed = is_over && self.take(at, word, End::Over, &mut counters);
             if let (Some(state), false) = (word.state(), is_freed) {
                 self.buckets.set_rank(at, Rank::then(state, word.seen(), now));
                 live += 1;
             }
         }
+        self.count(counters);
         live
     }
 
@@ -335,8 +348,12 @@ impl Flows {
         let sighting = Sighting { likely: Likely::Anywhere, ..*sighting };
         let entry = below.entry(&sighting)?;
         // Nothing is over yet in the beginning of time.
-        let (at, word, end) = self.room(&sighting, &Timeouts::default(), 0)?;
-        self.put(at, word, end, &entry, sighting.hash);
+        let (at, word, end) = self.room(sighting.hash, &Timeouts::default(), 0)?;
+        if self.buckets.put(at, word, &entry, sighting.hash) {
+            let mut counters = Counters { made: 1, ..Counters::default() };
+            counters.ended(end);
+            self.count(counters);
+        }
         self.find(&sighting)
     }
 
@@ -347,19 +364,25 @@ impl Flows {
         here.or_else(|| self.below.as_ref()?.entry(sighting))
     }
 
+    /// The slot that [`touch`](Self::touch) found for a new flow, if it has the same flow as then, or none: nobody who came by
+    /// the same way has kept the new one meanwhile.
+    #[inline]
+    fn offered(
+        &self,
+        sighting: &Sighting,
+        timeouts: &Timeouts,
+        now: u32,
+    ) -> Option<(u32, Word, End)> {
+        let Likely::New(at, version) = sighting.likely else { return None };
+        self.room_at(at, timeouts, now).filter(|(_, word, _)| word.version() == version)
+    }
+
     /// A slot for a new flow: a free one, or one whose flow is worth the least. Of equals the one that was
     /// silent longest goes, and where that is the same too the hash chooses.
     ///
     /// By the ranks, unless they tell of none but flows that are worth the most. They do not say which
     /// of these are over; [`expire`](Self::expire) frees those in its turn.
-    fn room(&self, sighting: &Sighting, timeouts: &Timeouts, now: u32) -> Option<(u32, Word, End)> {
-        let hash = sighting.hash;
-        if let Likely::New(at, version) = sighting.likely
-            && let Some(room) = self.room_at(at, timeouts, now)
-            && room.1.version() == version
-        {
-            return Some(room);
-        }
+    fn room(&self, hash: u64, timeouts: &Timeouts, now: u32) -> Option<(u32, Word, End)> {
         if let Some((at, word)) = self.buckets.free(hash) {
             return Some((at, word, End::None));
         }
@@ -421,27 +444,17 @@ impl Flows {
         (is_next && gives_way).then_some(End::Replaced)
     }
 
-    /// Writes a flow over what a slot has, if that is what it had.
-    fn put(&self, at: u32, word: Word, end: End, entry: &Entry, hash: u64) -> bool {
-        let is_put = self.buckets.put(at, word, entry, hash);
-        if is_put {
-            self.counts.made.fetch_add(1, Relaxed);
-            self.counts.ended(end);
-        }
-        is_put
-    }
-
     /// Frees a slot, if it has what it had.
-    fn take(&self, at: u32, word: Word, end: End) -> bool {
+    fn take(&self, at: u32, word: Word, end: End, counters: &mut Counters) -> bool {
         let is_taken = self.buckets.take(at, word);
         if is_taken {
-            self.counts.ended(end);
+            counters.ended(end);
         }
         is_taken
     }
 
     /// See the second of the [module](self)'s laws.
-    fn settle_twins(&self, sighting: &Sighting) {
+    fn settle_twins(&self, sighting: &Sighting, counters: &mut Counters) {
         fence(SeqCst);
         if self.buckets.fitting(sighting.hash) < 2 {
             return;
@@ -449,7 +462,7 @@ impl Flows {
         let mut is_first = true;
         self.buckets.visit(&sighting.key, sighting.hash, |at, word, _| {
             if !std::mem::take(&mut is_first) {
-                self.take(at, word, End::Twin);
+                self.take(at, word, End::Twin, counters);
             }
             None::<()>
         });

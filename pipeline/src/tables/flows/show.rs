@@ -85,49 +85,55 @@ impl Counters {
     }
 }
 
-/// The same as the workers count them.
+/// The same as the table has them, which all workers add to.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
-    pub(super) made: AtomicU64,
-    pub(super) not_kept: AtomicU64,
-    expired: AtomicU64,
-    evicted_half_open: AtomicU64,
-    evicted_closing: AtomicU64,
-    evicted_live: AtomicU64,
-    replaced: AtomicU64,
-    twins: AtomicU64,
-}
+pub(super) struct Counts([AtomicU64; 8]);
 
-impl Counts {
-    pub(super) fn ended(&self, end: End) {
+impl Counters {
+    pub(super) fn ended(&mut self, end: End) {
         let count = match end {
             End::None => return,
-            End::Over | End::Evicted(Worth::Over) => &self.expired,
-            End::Evicted(Worth::HalfOpen) => &self.evicted_half_open,
-            End::Evicted(Worth::Closing) => &self.evicted_closing,
-            End::Evicted(Worth::Live) => &self.evicted_live,
-            End::Replaced => &self.replaced,
-            End::Twin => &self.twins,
+            End::Over | End::Evicted(Worth::Over) => &mut self.expired,
+            End::Evicted(Worth::HalfOpen) => &mut self.evicted_half_open,
+            End::Evicted(Worth::Closing) => &mut self.evicted_closing,
+            End::Evicted(Worth::Live) => &mut self.evicted_live,
+            End::Replaced => &mut self.replaced,
+            End::Twin => &mut self.twins,
         };
-        count.fetch_add(1, Relaxed);
+        *count += 1;
+    }
+
+    fn each(&mut self) -> [&mut u64; 8] {
+        let Counters {
+            made,
+            expired,
+            evicted_half_open,
+            evicted_closing,
+            evicted_live,
+            replaced,
+            twins,
+            not_kept,
+        } = self;
+        [made, expired, evicted_half_open, evicted_closing, evicted_live, replaced, twins, not_kept]
     }
 }
 
 impl Flows {
     /// What happened so far.
     pub fn counters(&self) -> Counters {
-        let counts = &self.counts;
-        let [made, not_kept] = [&counts.made, &counts.not_kept].map(|count| count.load(Relaxed));
-        let load = |count: &AtomicU64| count.load(Relaxed);
-        Counters {
-            made,
-            not_kept,
-            expired: load(&counts.expired),
-            evicted_half_open: load(&counts.evicted_half_open),
-            evicted_closing: load(&counts.evicted_closing),
-            evicted_live: load(&counts.evicted_live),
-            replaced: load(&counts.replaced),
-            twins: load(&counts.twins),
+        let mut counters = Counters::default();
+        for (number, count) in counters.each().into_iter().zip(&self.counts.0) {
+            *number = count.load(Relaxed);
+        }
+        counters
+    }
+
+    /// Adds what one worker has counted to it.
+    pub fn count(&self, mut counters: Counters) {
+        for (number, count) in counters.each().into_iter().zip(&self.counts.0) {
+            if *number != 0 {
+                count.fetch_add(*number, Relaxed);
+            }
         }
     }
 

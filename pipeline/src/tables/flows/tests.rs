@@ -48,7 +48,10 @@ impl Table {
 
     fn keep(&self, end: (Key, Side), flags: u8, now: u64) -> Kept {
         let sighting = self.flows.sighting(end, Flags(flags));
-        self.flows.keep(&sighting, JUDGED, &self.timeouts, now)
+        let mut counters = Counters::default();
+        let kept = self.flows.keep(&sighting, JUDGED, &self.timeouts, now, &mut counters);
+        self.flows.count(counters);
+        kept
     }
 
     fn state(&self, end: (Key, Side), now: u64) -> Option<State> {
@@ -503,7 +506,7 @@ fn threads_find_whole_flows_and_leave_no_twins() {
         for thread in 0..4_u32 {
             let table = &table;
             scope.spawn(move || {
-                let mut random = u64::from(thread) + 1;
+                let (mut random, mut counters) = (u64::from(thread) + 1, Counters::default());
                 for round in 0..60_000_u32 {
                     random =
                         crate::flow::mix(random ^ 0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03);
@@ -513,7 +516,8 @@ fn threads_find_whole_flows_and_leave_no_twins() {
                     let sighting = table.flows.sighting(ends(i, UDP)[0], NONE);
                     match table.pass(end, 0, now) {
                         None => {
-                            table.flows.keep(&sighting, judged(i, 1), &table.timeouts, now);
+                            let (judged, timeouts) = (judged(i, 1), &table.timeouts);
+                            table.flows.keep(&sighting, judged, timeouts, now, &mut counters);
                         }
                         Some(hit) => {
                             assert_eq!(hit.judged.ingress, !hit.judged.egress);
@@ -529,6 +533,7 @@ fn threads_find_whole_flows_and_leave_no_twins() {
                         table.flows.iter(&table.timeouts, now).for_each(|flow| check(&flow));
                     }
                 }
+                table.flows.count(counters);
             });
         }
     });

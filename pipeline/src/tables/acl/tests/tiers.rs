@@ -191,8 +191,8 @@ fn rules_that_stay_the_same_go_on_counting() {
     let before = policies(vec![tier("t", End::Deny, vec![policy("p", "", rules(2))])]);
     let acl = Acl::compile(&before, None);
     for rule in acl.rules() {
-        rule.stats.hit(7);
-        rule.stats.hit(9);
+        rule.stats.hit(1, 7);
+        rule.stats.hit(1, 9);
     }
     // Another policy in front renumbers all; of the two rules the second changes.
     let other = policy("o", "", rules(2));
@@ -211,7 +211,7 @@ fn rules_that_stay_the_same_go_on_counting() {
         ("egress default", 2, 9),
     ];
     assert_eq!(counted, expected.map(|(name, hits, last)| (name.to_owned(), hits, last)));
-    acl.rules()[0].stats.hit(11);
+    acl.rules()[0].stats.hit(1, 11);
     assert_eq!(next.rules()[2].stats.last(), 11, "one counter for both generations");
 }
 
