@@ -62,6 +62,10 @@ impl Port for Whole {
         self.queues[0].caps()
     }
 
+    fn begin(&mut self, cx: &mut PortCx<'_>) -> IoResult<()> {
+        self.queues.iter_mut().try_for_each(|queue| queue.begin(cx))
+    }
+
     fn rx(&mut self, batch: &mut Batch, cx: &mut PortCx<'_>) -> IoResult<bool> {
         let mut more = false;
         for queue in &mut self.queues {
@@ -111,7 +115,7 @@ impl Lab {
         let umem = Umem::new(worker.pool.memory());
         let config = AfXdpConfig { attach, ..config("up0", matches) };
         let mut port = node.within(|| Whole::open(&umem, config)).unwrap();
-        worker.rx(&mut port, &mut Batch::new());
+        port.begin(&mut worker.cx(0)).unwrap();
         Lab { node, wire, umem, port, worker }
     }
 
@@ -295,7 +299,9 @@ fn tcp_between_pods(attach: Attach, mtu: u32) -> usize {
             pod.within(|| device::complete_frames("eth0")).unwrap();
             pod.up("eth0", address);
             let config = AfXdpConfig { attach, ..config(device, None) };
-            node.within(|| Whole::open(&umem, config)).unwrap()
+            let mut port = node.within(|| Whole::open(&umem, config)).unwrap();
+            port.begin(&mut worker.cx(0)).unwrap();
+            port
         },
     );
     let mut largest = 0;
@@ -394,7 +400,7 @@ fn many_queues_of_a_device() {
 fn a_queue_sends_to_its_twin() {
     let mut lab = Lab::new(Attach::Native, None);
     let mut wire = lab.wire.within(|| Whole::open(&lab.umem, config("eth0", None))).unwrap();
-    lab.worker.rx(&mut wire, &mut Batch::new());
+    wire.begin(&mut lab.worker.cx(0)).unwrap();
     for queue in [0, 1, 1, 0] {
         let frame = Frame::copied(&[0xff; 60], &mut lab.worker.pool, PortId(0)).unwrap();
         lab.worker.tx(&mut lab.port.queues[queue], &mut VecDeque::from([frame]));
@@ -421,7 +427,7 @@ fn a_port_whose_device_was_removed_says_so() {
     // Others can still be opened: the memory is registered anew if need be.
     veth(&lab.node, "up1", &lab.wire, "eth1", 1500);
     let mut port = lab.node.within(|| Whole::open(&lab.umem, config("up1", None))).unwrap();
-    lab.worker.rx(&mut port, &mut Batch::new());
+    port.begin(&mut lab.worker.cx(0)).unwrap();
     port.close(&mut lab.worker.cx(0));
     lab.close();
 }
@@ -464,7 +470,7 @@ fn child() {
     let umem = Umem::new(worker.pool.memory());
     match Whole::open(&umem, config(&device, None)) {
         Ok(mut port) => {
-            worker.rx(&mut port, &mut Batch::new());
+            port.begin(&mut worker.cx(0)).unwrap();
             println!("the child has {device}");
             std::thread::sleep(io::PATIENCE);
         }

@@ -130,6 +130,7 @@ impl Node {
                 }
             }
         }
+        self.state.workers.begun().await;
         // A device has IPv6 addresses as long as it is wide enough.
         self.resize_some(config, (plan, &limit), done, u32::gt).await?;
         for adjustment in &plan.adjusted {

@@ -201,6 +201,7 @@ impl Node {
         let mode = devices::mode(&queues);
         tracing::info!("uplink {}: taken again, {mode}; {why}", uplink.device);
         self.state.workers.add(build::port_id(i), queues)?;
+        self.state.workers.begun().await;
         Ok(true)
     }
 

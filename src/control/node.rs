@@ -166,6 +166,8 @@ impl Node {
         };
         node.take(true)?;
         node.regroup();
+        // Who hears that we are ready may send at once.
+        node.state.workers.begun().await;
         Ok(node)
     }
 

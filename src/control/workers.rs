@@ -178,6 +178,11 @@ impl Workers {
         })
     }
 
+    /// Waits until whatever arrives by the ports that were [added](Self::add) is received.
+    pub async fn begun(&self) {
+        self.until(Crew::has_obeyed).await;
+    }
+
     /// Takes a port away; tables that lead nowhere near it are to be published before this. When it
     /// returns the device is closed, and no frame is under way to this number, which may be used
     /// again.

@@ -26,6 +26,12 @@ pub trait Port: Send {
     /// What it can do itself: super-frames, checksums.
     fn caps(&self) -> Caps;
 
+    /// Called once by the worker that owns it, before anything else: what arrives from when it
+    /// returns is received. An error means that the device is gone.
+    fn begin(&mut self, _cx: &mut PortCx<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Adds frames that have arrived to `batch`, at most [`Batch::room`]; never waits. Frames that it
     /// must refuse it counts with [`PortCx::refuse`]. Returns whether there may be more; if not, what
     /// comes later makes it [ready](Self::readiness) anew; `true` and no frame says that it lacks chunks. An error means that the device is gone.

@@ -5,7 +5,7 @@ use super::hand::{Door, Hands};
 use super::pace::Pace;
 use super::stats::{PortStats, Stats};
 use super::{Slot, Way, Worker};
-use crate::io::Port;
+use crate::io::{Port, PortCx};
 use arc_swap::ArcSwap;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -238,7 +238,11 @@ impl Inside {
 }
 
 impl Worker {
-    fn add(&mut self, id: PortId, key: usize, port: Box<dyn Port>, stats: Arc<PortStats>) {
+    fn add(&mut self, id: PortId, key: usize, mut port: Box<dyn Port>, stats: Arc<PortStats>) {
+        let mut cx = PortCx { id, pool: &mut self.pool, counters: &self.stats.counters };
+        if let Err(error) = port.begin(&mut cx) {
+            stats.fail(&error);
+        }
         if self.ports.len() <= key {
             self.ports.resize_with(key + 1, || None);
             self.ready.fit(key + 1);

@@ -8,10 +8,13 @@ use pipeline::snapshot::Caps;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What a port does to its worker when it is asked for frames.
+/// What a port does to its worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Harm {
     None,
+    /// It takes its time to begin, and is let go then.
+    Delay,
+    /// When it is asked for frames.
     Panic,
     Hang,
 }
@@ -31,9 +34,17 @@ impl Port for Harmful {
         Caps::default()
     }
 
+    fn begin(&mut self, _: &mut PortCx<'_>) -> io::Result<()> {
+        if self.harm == Harm::Delay {
+            std::thread::sleep(Duration::from_millis(100));
+            self.go.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     fn rx(&mut self, _: &mut Batch, _: &mut PortCx<'_>) -> io::Result<bool> {
         match self.harm {
-            Harm::None => {}
+            Harm::None | Harm::Delay => {}
             Harm::Panic => panic!("a fault that was put in"),
             Harm::Hang => {
                 while !self.go.load(Ordering::Relaxed) {
@@ -102,6 +113,17 @@ fn a_worker_that_hangs_is_noticed_and_left_behind() {
 fn well_workers_are_left_alone() {
     let (workers, _, error) = harmed(Harm::None);
     assert!(error.is_none(), "{error:?}");
+    workers.stop().unwrap();
+}
+
+#[tokio::test]
+async fn ports_are_at_work_when_it_is_said_so() {
+    let workers = workers(2);
+    let go: [Arc<AtomicBool>; 3] = Default::default();
+    let ports = go.iter().map(|go| Box::new(Harmful { harm: Harm::Delay, go: go.clone() }));
+    workers.add(PortId(1), ports.map(|port| port as Box<dyn Port>).collect()).unwrap();
+    workers.begun().await;
+    assert!(go.iter().all(|go| go.load(Ordering::Relaxed)));
     workers.stop().unwrap();
 }
 

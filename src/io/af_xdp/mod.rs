@@ -132,7 +132,6 @@ impl Device {
                 reason,
                 socket: Some(socket),
                 longest,
-                started: false,
                 busy: false,
                 statistics: None,
             })
@@ -210,8 +209,6 @@ pub struct AfXdp {
     socket: Option<Socket>,
     /// What the device sends.
     longest: Longest,
-    /// Whether the queue's frames come to us: not before there are chunks for them.
-    started: bool,
     /// Whether anything was sent since it was settled.
     busy: bool,
     /// With the first queue only, since the counters belong to the device; until the meter is
@@ -243,17 +240,6 @@ impl AfXdp {
             _ => Err(Errno::NXIO.into()),
         }
     }
-
-    /// Gives the kernel chunks and then lets it send us frames.
-    #[cold]
-    fn start(&mut self, cx: &mut PortCx<'_>) -> io::Result<()> {
-        let socket = self.socket()?;
-        socket.refill(cx.pool);
-        let fd = Arc::clone(socket.fd());
-        self.device.program.set_socket(self.queue, &fd)?;
-        self.started = true;
-        Ok(())
-    }
 }
 
 impl Port for AfXdp {
@@ -265,10 +251,15 @@ impl Port for AfXdp {
         Caps::default()
     }
 
+    /// Gives the kernel chunks and then lets it send us frames, which until now were the kernel's.
+    fn begin(&mut self, cx: &mut PortCx<'_>) -> io::Result<()> {
+        let socket = self.socket()?;
+        socket.refill(cx.pool);
+        let fd = Arc::clone(socket.fd());
+        self.device.program.set_socket(self.queue, &fd)
+    }
+
     fn rx(&mut self, batch: &mut Batch, cx: &mut PortCx<'_>) -> io::Result<bool> {
-        if !self.started {
-            self.start(cx)?;
-        }
         Ok(self.socket()?.receive(batch, cx))
     }
 
