@@ -13,6 +13,7 @@ use mio::{Events, Interest, Poll, Token};
 use pipeline::frame::Batch;
 use pipeline::stages::port::WHOLE;
 use socket2::{Domain, Protocol, Socket, Type};
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -254,5 +255,11 @@ fn each_arrival_is_an_edge_also_at_sockets_that_come_later() {
     let again = Place { address: ours(true).1, by: Steer::Udp(PORT) };
     assert!(!wire.inbox.has(again));
     // A process that another test starts just now has a copy of the closed socket until its exec.
-    until("its port to be free", || wire.receiver.within(|| wire.inbox.open(again)).is_ok());
+    until("its port to be free", || match wire.receiver.within(|| wire.inbox.open(again)) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => false,
+        opened => {
+            opened.unwrap();
+            true
+        }
+    });
 }
